@@ -1,0 +1,240 @@
+//! The validated configuration of the agent. The command line is read by [`cli`] (kube2iam's flags, pflag's habits),
+//! judged as a whole by [`validate`], and from there on only these types are used: what is here is consistent.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use podiam_iam::{BaseArn, RoleArn};
+
+use crate::workload::AnnotationKeys;
+
+/// Everything the agent needs to know before it starts.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Which node this is.
+    pub node: Node,
+    /// Where the agent listens.
+    pub listen: Listen,
+    /// Where pods come from.
+    pub pods: PodSource,
+    /// The annotations that are read.
+    pub annotations: AnnotationKeys,
+    /// Which role a pod may have.
+    pub roles: Roles,
+    /// How sessions are made.
+    pub sessions: Sessions,
+    /// The real metadata service, and what of it pods may see.
+    pub metadata: Metadata,
+    /// How the pods' requests reach us.
+    pub interception: Interception,
+    /// Logs.
+    pub logs: Logs,
+    /// Where the token key is kept (mode 0600), so that tokens outlive a restart. `None`: a key for this run only.
+    pub state_dir: Option<PathBuf>,
+    /// Things that are legal but that an operator should know; logged once at the start.
+    pub notices: Vec<String>,
+}
+
+/// The node the agent runs on.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// `--node`: only this node's pods are watched. `None`: every pod of the cluster, as kube2iam does without it.
+    pub name: Option<String>,
+    /// `--host-ip`: the node's own address, target of the DNAT and part of /healthz.
+    pub host_ip: Option<IpAddr>,
+}
+
+/// Sockets.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// The pods' socket: host-ip (or every address) and `--app-port`.
+    pub pods: SocketAddr,
+    /// The admin socket: /healthz, /readyz, /metrics, /debug.
+    pub admin: SocketAddr,
+    /// `--debug`: serve /debug/store on the admin socket.
+    pub debug_store: bool,
+    /// `--data-workers`: threads that serve pods, 1..=64.
+    pub data_workers: usize,
+}
+
+/// Where pods come from.
+#[derive(Clone, Debug)]
+pub enum PodSource {
+    /// The Kubernetes API.
+    Kubernetes(ApiAccess),
+    /// A file or a folder of manifests: no cluster needed.
+    Files(PathBuf),
+}
+
+/// How to reach the API server.
+#[derive(Clone, Debug)]
+pub struct ApiAccess {
+    /// Address and credentials.
+    pub endpoint: ApiEndpoint,
+    /// `--insecure`: do not verify the API server's certificate.
+    pub insecure: bool,
+    /// `--cache-resync-period`: a full re-list at least this often. Zero: never.
+    pub resync: Duration,
+}
+
+/// Address and credentials of the API server.
+#[derive(Clone)]
+pub enum ApiEndpoint {
+    /// The pod's own service account.
+    InCluster,
+    /// `--kubeconfig`.
+    Kubeconfig(PathBuf),
+    /// `--api-server` and `--api-token`.
+    Explicit {
+        /// The server's URL.
+        server: String,
+        /// The bearer token.
+        token: crate::secret::Secret,
+    },
+}
+
+impl std::fmt::Debug for ApiEndpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::InCluster => f.write_str("InCluster"),
+            Self::Kubeconfig(path) => f.debug_tuple("Kubeconfig").field(path).finish(),
+            Self::Explicit { server, .. } => f.debug_struct("Explicit").field("server", server).finish_non_exhaustive(),
+        }
+    }
+}
+
+/// What decides a pod's role.
+#[derive(Clone, Debug)]
+pub struct Roles {
+    /// `--base-role-arn` or `--auto-discover-base-arn`.
+    pub base: Discoverable<BaseArn>,
+    /// `--default-role` (as written: a name, path and name, or ARN) or `--auto-discover-default-role`.
+    pub default_role: Discoverable<String>,
+    /// `--namespace-restrictions`: `None` when off.
+    pub namespace_restrictions: Option<RestrictionFormat>,
+}
+
+/// A value that is given, asked of the real IMDS at the start, or absent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Discoverable<T> {
+    /// Not set.
+    Absent,
+    /// Given on the command line.
+    Given(T),
+    /// To be discovered from the instance profile at the start.
+    Discover,
+}
+
+/// `--namespace-restriction-format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestrictionFormat {
+    /// `*` only, matches across `/`, both ends anchored.
+    Glob,
+    /// A regular expression, anchored at both ends (kube2iam's was not: a hole).
+    Regexp,
+}
+
+/// How sessions are made.
+#[derive(Clone, Debug)]
+pub struct Sessions {
+    /// `--session`: what a session is named after, and so who shares one.
+    pub naming: SessionNaming,
+    /// `--iam-session-duration`: `DurationSeconds` of `AssumeRole`, 900 s..=43200 s; role chaining caps it at 3600 s.
+    pub duration: Duration,
+    /// Age at which a session is refreshed: `--iam-role-session-ttl`, or half of the duration.
+    pub refresh_age: Duration,
+    /// `--iam-role-error-ttl`: how long a final STS error is remembered.
+    pub error_ttl: Duration,
+    /// `--aws-region`: region of the STS endpoint; `None`: environment, profile or IMDS decide.
+    pub region: Option<String>,
+}
+
+/// What a session is named after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionNaming {
+    /// Namespace, pod and a short hash of the UID: every pod its own session.
+    Pod,
+    /// kube2iam's name, made of the node's address: one session per role and node.
+    Role,
+}
+
+/// The real metadata service.
+#[derive(Clone, Debug)]
+pub struct Metadata {
+    /// `--metadata-addr`: host and port of the real IMDS.
+    pub address: String,
+    /// The address that pods ask: the DNAT's match.
+    pub intercepted: Ipv4Addr,
+    /// `--metadata`: how much of it pods may see.
+    pub profile: MetadataProfile,
+    /// `--metadata-allow`: further paths below /meta-data or /dynamic.
+    pub allow: Vec<String>,
+    /// `--allow-user-data`: user-data often holds bootstrap secrets.
+    pub allow_user_data: bool,
+    /// `--imdsv2`: whether requests without a token are answered.
+    pub imdsv2: Imdsv2,
+}
+
+/// How much of the real metadata service pods may see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetadataProfile {
+    /// Nothing.
+    None,
+    /// What SDKs need: region, availability zone, instance ID and type, the identity document.
+    Minimal,
+    /// What SDKs and common tools read.
+    Safe,
+}
+
+/// Whether requests without a token are answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Imdsv2 {
+    /// v1 and v2.
+    Optional,
+    /// v2 only.
+    Required,
+}
+
+/// How the pods' requests reach us.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Interception {
+    /// Somebody else's rules.
+    None,
+    /// Our own nftables table, written once the port listens and left in place.
+    Nftables(podiam_intercept::Interfaces),
+}
+
+/// Logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Logs {
+    /// `--log-format`.
+    pub format: LogFormat,
+    /// `--log-level` and `--verbose`.
+    pub level: tracing::Level,
+    /// `--access-log`.
+    pub access: AccessLog,
+}
+
+/// `--log-format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `--access-log`: which requests are logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessLog {
+    /// Every request, as kube2iam does.
+    All,
+    /// Those that were refused or failed.
+    Refused,
+    /// None.
+    None,
+}
+
+/// The default role as an ARN, once base ARN and discovery are known.
+pub type DefaultRole = Option<RoleArn>;

@@ -1,0 +1,13 @@
+//! podiam's agent: it answers the EC2 instance metadata service (IMDS) for the pods of one node, each with the
+//! credentials of the IAM role that its annotation names.
+//!
+//! # Layout
+//!
+//! The modules stand in their order of dependence: each uses only modules above it (`tests/architecture.rs` checks).
+//! Who is asking? [`index`]. Which role may it have? [`authorize`]. What are its credentials? `credentials`.
+//! The face to the pods is `imds`; the face to the kernel is the crate `podiam-intercept`.
+
+pub mod clock;
+pub mod reason;
+pub mod secret;
+pub mod workload;

@@ -1,0 +1,2 @@
+//! The podiam command.
+fn main() {}

@@ -1,0 +1,184 @@
+//! Why a request was refused: one list, told in the same words to the pod, the log and the metric label.
+//!
+//! A reason holds no secret and no text from AWS; what a pod's author wrote is quoted and escaped, so that one line
+//! stays one line.
+
+use thiserror::Error;
+
+/// Why a pod gets no credentials. The text is what the pod reads; [`Reason::code`] is stable.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Error)]
+pub enum Reason {
+    /// No pod is known at the address the request came from.
+    #[error("no pod is known at this address yet")]
+    UnknownPod,
+    /// Two live pods claim the address.
+    #[error("more than one pod claims this address; refused until only one is left")]
+    AmbiguousAddress,
+    /// The request came from one of the node's own addresses.
+    #[error(
+        "the request came from the node's own address; a pod cannot be told from it (hostNetwork or SNAT)"
+    )]
+    NodeAddress,
+    /// The pod that opened the connection no longer owns the address.
+    #[error(
+        "the address belongs to another pod than when the connection was opened; connect again"
+    )]
+    PodChanged,
+    /// No annotation and no default role.
+    #[error("the pod has no annotation {key:?} and there is no default role")]
+    NoRole {
+        /// The annotation's key.
+        key: String,
+    },
+    /// The annotation is present and empty: the pod wants no role.
+    #[error("the pod's annotation {key:?} is empty: it asks for no role")]
+    OptedOut {
+        /// The annotation's key.
+        key: String,
+    },
+    /// The role is not one that IAM could have.
+    #[error("the role {value:?} is malformed: {problem}")]
+    MalformedRole {
+        /// What the annotation says.
+        value: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A role by name, and no base ARN to complete it.
+    #[error("the role {value:?} is a name, and no base ARN is configured to complete it")]
+    NoBaseArn {
+        /// What the annotation says.
+        value: String,
+    },
+    /// The external ID is not one that STS accepts.
+    #[error("the external ID is malformed: {problem}")]
+    MalformedExternalId {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The pod's namespace is not known yet, so its restrictions are not known either.
+    #[error("the namespace {namespace:?} is not known yet")]
+    UnknownNamespace {
+        /// The namespace's name.
+        namespace: String,
+    },
+    /// Restrictions are on and the namespace lists no roles.
+    #[error("the namespace {namespace:?} has no annotation {key:?}, so no role is allowed in it")]
+    NamespaceAllowsNothing {
+        /// The namespace's name.
+        namespace: String,
+        /// The annotation's key.
+        key: String,
+    },
+    /// Restrictions are on and the namespace's list cannot be read.
+    #[error("the namespace {namespace:?} has an invalid annotation {key:?}: {problem}")]
+    NamespaceAnnotationInvalid {
+        /// The namespace's name.
+        namespace: String,
+        /// The annotation's key.
+        key: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Restrictions are on and no entry of the namespace's list matches.
+    #[error("the role {role} is not allowed in the namespace {namespace:?}")]
+    NamespaceForbids {
+        /// The role's ARN.
+        role: String,
+        /// The namespace's name.
+        namespace: String,
+    },
+    /// The role that the client asked for is not the pod's.
+    #[error("Invalid role {requested:?}: not the role of this pod")]
+    NotThePodsRole {
+        /// What the client asked for.
+        requested: String,
+    },
+    /// STS says no, and will say so again.
+    #[error("AWS STS refuses this role to the node; the agent's log has the details")]
+    StsRefused,
+    /// STS cannot be asked now, and nothing valid is left.
+    #[error("AWS STS cannot be reached at the moment")]
+    StsUnavailable,
+    /// STS limits the node's calls, and nothing valid is left.
+    #[error("AWS STS is limiting requests at the moment")]
+    StsThrottled,
+    /// Credentials are on their way and did not arrive within the time a client waits.
+    #[error("credentials are being fetched; ask again")]
+    CredentialsPending,
+    /// The request carries no valid IMDSv2 token where one is required, or carries a bad one.
+    #[error("a valid IMDSv2 token is required")]
+    TokenInvalid,
+    /// The real metadata service cannot be asked.
+    #[error("the metadata service of this instance cannot be reached at the moment")]
+    UpstreamUnavailable,
+}
+
+impl Reason {
+    /// A short, stable name: metric label and log field.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::UnknownPod => "unknown-pod",
+            Self::AmbiguousAddress => "ambiguous-address",
+            Self::NodeAddress => "node-address",
+            Self::PodChanged => "pod-changed",
+            Self::NoRole { .. } => "no-role",
+            Self::OptedOut { .. } => "opted-out",
+            Self::MalformedRole { .. } => "malformed-role",
+            Self::NoBaseArn { .. } => "no-base-arn",
+            Self::MalformedExternalId { .. } => "malformed-external-id",
+            Self::UnknownNamespace { .. } => "unknown-namespace",
+            Self::NamespaceAllowsNothing { .. } => "namespace-allows-nothing",
+            Self::NamespaceAnnotationInvalid { .. } => "namespace-annotation-invalid",
+            Self::NamespaceForbids { .. } => "namespace-forbids",
+            Self::NotThePodsRole { .. } => "not-the-pods-role",
+            Self::StsRefused => "sts-refused",
+            Self::StsUnavailable => "sts-unavailable",
+            Self::StsThrottled => "sts-throttled",
+            Self::CredentialsPending => "credentials-pending",
+            Self::TokenInvalid => "token-invalid",
+            Self::UpstreamUnavailable => "upstream-unavailable",
+        }
+    }
+
+    /// The HTTP status that makes every AWS SDK do the right thing: 404 and 403 are final, 503 is asked again, and
+    /// 401 makes it fetch a new token.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::NoRole { .. } | Self::OptedOut { .. } => 404,
+            Self::TokenInvalid => 401,
+            Self::NodeAddress
+            | Self::MalformedRole { .. }
+            | Self::NoBaseArn { .. }
+            | Self::MalformedExternalId { .. }
+            | Self::NamespaceAllowsNothing { .. }
+            | Self::NamespaceAnnotationInvalid { .. }
+            | Self::NamespaceForbids { .. }
+            | Self::NotThePodsRole { .. }
+            | Self::StsRefused => 403,
+            Self::UnknownPod
+            | Self::AmbiguousAddress
+            | Self::PodChanged
+            | Self::UnknownNamespace { .. }
+            | Self::StsUnavailable
+            | Self::StsThrottled
+            | Self::CredentialsPending
+            | Self::UpstreamUnavailable => 503,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_stays_one_line_whatever_the_annotation_says() {
+        let reason = Reason::MalformedRole {
+            value: "a\r\nSet-Cookie: x\u{2028}".into(),
+            problem: "p".into(),
+        };
+        let line = reason.to_string();
+        assert!(!line.contains(['\r', '\n', '\u{2028}']), "{line}");
+    }
+}

@@ -1,0 +1,2 @@
+//! podiam chores
+fn main() {}
