@@ -93,3 +93,25 @@ impl Restrictions {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_parsed_once_and_only_so_many_are_kept() {
+        let restrictions = Restrictions::new(RestrictionFormat::Regexp, None);
+        let kept = || restrictions.kept.lock().unwrap().len();
+        let first = restrictions.patterns(r#"["a.*"]"#);
+        assert!(Arc::ptr_eq(&first, &restrictions.patterns(r#"["a.*"]"#)));
+        assert_eq!(kept(), 1);
+        for number in 0..3 * KEPT {
+            restrictions
+                .patterns(&format!(r#"["{number}"]"#))
+                .as_ref()
+                .as_ref()
+                .unwrap();
+            assert!(kept() <= KEPT);
+        }
+    }
+}

@@ -55,10 +55,10 @@ pub enum ArnError {
     #[error("the character {0:?} is not allowed in a role's path or name")]
     Character(char),
     /// More than 512 characters of path.
-    #[error("its path has {0} characters, at most {MAX_PATH} are allowed")]
+    #[error("the length of its path is {0}, at most {MAX_PATH} characters are allowed")]
     PathTooLong(usize),
     /// More than 64 characters of name.
-    #[error("the role's name has {0} characters, at most {MAX_NAME} are allowed")]
+    #[error("the length of the role's name is {0}, at most {MAX_NAME} characters are allowed")]
     NameTooLong(usize),
 }
 

@@ -23,7 +23,7 @@ const CUT: char = '+';
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum SessionNameError {
     /// Shorter than 2 or longer than 64 characters.
-    #[error("it has {0} characters, {MIN} to {MAX} are allowed")]
+    #[error("its length is {0}, {MIN} to {MAX} characters are allowed")]
     Length(usize),
     /// Not one of `[\w+=,.@-]`.
     #[error("the character {0:?} is not allowed in it")]
