@@ -30,3 +30,5 @@ pub mod upstream;
 pub mod sts;
 
 pub mod lifecycle;
+
+pub mod commands;

@@ -1,0 +1,3 @@
+//! What the command line's subcommands do. Each takes parsed options and writes to the output that it is given.
+
+pub mod intercept;
