@@ -1,0 +1,223 @@
+//! The ARN of a role: the only thing that is ever sent to `AssumeRole`. Who holds a [`RoleArn`] need not check again;
+//! a text that IAM could not have issued never becomes one, and the error says what is wrong with it.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
+use thiserror::Error;
+
+use crate::charset::first_illegal;
+use crate::partition::{Partition, UnknownPartition};
+
+const ACCOUNT_DIGITS: usize = 12;
+const MAX_PATH: usize = 512;
+const MAX_NAME: usize = 64;
+
+/// Why a text is not the ARN of a role. The text itself is not repeated: who reports the error has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum ArnError {
+    /// Not an ARN at all.
+    #[error("it does not start with \"arn:\" (lower-case)")]
+    Prefix,
+    /// Some of the six parts are missing.
+    #[error("it is not of the form arn:PARTITION:iam::ACCOUNT:role/NAME")]
+    Incomplete,
+    /// A partition that does not exist.
+    #[error(transparent)]
+    Partition(#[from] UnknownPartition),
+    /// The ARN of a session: `sts` in place of `iam`.
+    #[error("it is the ARN of a session, not of a role (arn:PARTITION:iam::ACCOUNT:role/NAME)")]
+    Session,
+    /// The ARN of another service.
+    #[error("its service is not \"iam\"")]
+    Service,
+    /// IAM is global: the region's place is empty.
+    #[error("it has a region, which the ARN of a role never has")]
+    Region,
+    /// Not twelve digits.
+    #[error("its account is not 12 digits")]
+    Account,
+    /// A user, a policy, an instance profile...
+    #[error("it does not name a role: \"role/\" is missing after the account")]
+    NotARole,
+    /// Nothing after the last `/`.
+    #[error("the role's name is missing after the last \"/\"")]
+    NameMissing,
+    /// `//`, as an extra `/` at the start of a role's name makes it.
+    #[error("its path has an empty part (\"//\")")]
+    EmptySegment,
+    /// `.` or `..`, which HTTP clients would take for something else in the URL.
+    #[error("a part of its path or its name is \".\" or \"..\"")]
+    DotSegment,
+    /// Not one of `[\w+=,.@-]` (and `/` between the parts of the path).
+    #[error("the character {0:?} is not allowed in a role's path or name")]
+    Character(char),
+    /// More than 512 characters of path.
+    #[error("its path has {0} characters, at most {MAX_PATH} are allowed")]
+    PathTooLong(usize),
+    /// More than 64 characters of name.
+    #[error("the role's name has {0} characters, at most {MAX_NAME} are allowed")]
+    NameTooLong(usize),
+}
+
+/// The ARN of an IAM role, `arn:PARTITION:iam::ACCOUNT:role/PATH/NAME`. Cheap to clone.
+///
+/// Limits and characters are those of the IAM API's `CreateRole` (name `[\w+=,.@-]{1,64}`, path at most 512), with the
+/// path narrowed from "any printable ASCII" to the name's characters, without empty parts and dot segments.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RoleArn {
+    text: Arc<str>,
+    /// Follows from `text`, and with it the place of everything else does.
+    partition: Partition,
+}
+
+impl RoleArn {
+    /// Reads an ARN; nothing is trimmed or completed.
+    pub fn parse(text: &str) -> Result<Self, ArnError> {
+        let (partition, resource) = split(text)?;
+        let role = resource.strip_prefix("role/").ok_or(ArnError::NotARole)?;
+        check_segments(role)?;
+        let (path, name) = role.rsplit_once('/').unwrap_or(("", role));
+        if name.is_empty() {
+            return Err(ArnError::NameMissing);
+        }
+        if name.len() > MAX_NAME {
+            return Err(ArnError::NameTooLong(name.len()));
+        }
+        check_path_length(path)?;
+        Ok(Self {
+            text: text.into(),
+            partition,
+        })
+    }
+
+    /// Whether a text is meant as an ARN rather than as a role's name: it starts with `arn:`, in any case, as kube2iam
+    /// decides it. (A role's name cannot contain `:`.)
+    pub fn is_meant(text: &str) -> bool {
+        text.get(..4)
+            .is_some_and(|prefix| prefix.eq_ignore_ascii_case("arn:"))
+    }
+
+    /// The whole ARN.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The partition.
+    pub fn partition(&self) -> Partition {
+        self.partition
+    }
+
+    /// The account: twelve digits.
+    pub fn account(&self) -> &str {
+        let start = account_start(self.partition);
+        &self.text[start..start + ACCOUNT_DIGITS]
+    }
+
+    /// The path: `/`, or `/a/b/`.
+    pub fn path(&self) -> &str {
+        let start = account_start(self.partition) + ACCOUNT_DIGITS + ":role".len();
+        &self.text[start..self.name_start()]
+    }
+
+    /// The name: what stands after the last `/`.
+    pub fn name(&self) -> &str {
+        &self.text[self.name_start()..]
+    }
+
+    fn name_start(&self) -> usize {
+        self.text.rfind('/').map_or(0, |slash| slash + 1)
+    }
+}
+
+fn account_start(partition: Partition) -> usize {
+    "arn:".len() + partition.as_str().len() + ":iam::".len()
+}
+
+/// Splits off `arn:PARTITION:iam::ACCOUNT:` and checks it; what is left is the resource, unchecked.
+pub(crate) fn split(text: &str) -> Result<(Partition, &str), ArnError> {
+    let rest = text.strip_prefix("arn:").ok_or(ArnError::Prefix)?;
+    let mut parts = rest.splitn(5, ':');
+    let (Some(partition), Some(service), Some(region), Some(account), Some(resource)) = (
+        parts.next(),
+        parts.next(),
+        parts.next(),
+        parts.next(),
+        parts.next(),
+    ) else {
+        return Err(ArnError::Incomplete);
+    };
+    let partition = partition.parse()?;
+    match service {
+        "iam" => {}
+        "sts" => return Err(ArnError::Session),
+        _ => return Err(ArnError::Service),
+    }
+    if !region.is_empty() {
+        return Err(ArnError::Region);
+    }
+    if account.len() != ACCOUNT_DIGITS || !account.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(ArnError::Account);
+    }
+    Ok((partition, resource))
+}
+
+/// Checks what stands after `role/`; only its last part may be empty.
+pub(crate) fn check_segments(role: &str) -> Result<(), ArnError> {
+    if let Some(illegal) = first_illegal(role, &['/']) {
+        return Err(ArnError::Character(illegal));
+    }
+    if role.starts_with('/') || role.contains("//") {
+        return Err(ArnError::EmptySegment);
+    }
+    if role.split('/').any(|part| matches!(part, "." | "..")) {
+        return Err(ArnError::DotSegment);
+    }
+    Ok(())
+}
+
+/// Checks a path that is given without its outer slashes.
+pub(crate) fn check_path_length(inner: &str) -> Result<(), ArnError> {
+    let length = match inner.len() {
+        0 => 1,
+        inner => inner + 2,
+    };
+    if length > MAX_PATH {
+        return Err(ArnError::PathTooLong(length));
+    }
+    Ok(())
+}
+
+impl fmt::Display for RoleArn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for RoleArn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RoleArn({})", self.text)
+    }
+}
+
+impl FromStr for RoleArn {
+    type Err = ArnError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::parse(text)
+    }
+}
+
+impl AsRef<str> for RoleArn {
+    fn as_ref(&self) -> &str {
+        &self.text
+    }
+}
+
+impl Serialize for RoleArn {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
+    }
+}
