@@ -8,6 +8,8 @@
 //! The face to the pods is `imds`; the face to the kernel is the crate `podiam-intercept`.
 
 pub mod clock;
+pub mod commands;
+pub mod config;
 pub mod reason;
 pub mod secret;
 pub mod workload;

@@ -27,7 +27,9 @@ impl fmt::Display for Problems {
             1 => f.write_str("1 problem with the configuration:")?,
             count => write!(f, "{count} problems with the configuration:")?,
         }
-        self.0.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
+        self.0
+            .iter()
+            .try_for_each(|problem| write!(f, "\n  {problem}"))
     }
 }
 
@@ -50,7 +52,12 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { flag, value, from_environment, message } = self;
+        let Self {
+            flag,
+            value,
+            from_environment,
+            message,
+        } = self;
         if self.flag().is_some() {
             write!(f, "--{flag}")?;
         }
@@ -96,7 +103,12 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) fn new(program: Program, origins: Origins) -> Self {
-        Self { program, origins, problems: Vec::new(), notices: Vec::new() }
+        Self {
+            program,
+            origins,
+            problems: Vec::new(),
+            notices: Vec::new(),
+        }
     }
 
     /// What the process was started as.
@@ -105,12 +117,22 @@ impl Check {
     }
 
     /// Whether the flag was given, on the command line or in the environment.
-    pub(super) fn is_given(&self, flag: &str) -> bool {
+    fn is_given(&self, flag: &str) -> bool {
         self.origins.command_line.contains(flag) || self.origins.environment.contains(flag)
     }
 
+    /// Whether a problem with the flag was noted already.
+    pub(super) fn has_problem(&self, flag: &str) -> bool {
+        self.problems.iter().any(|problem| problem.flag == flag)
+    }
+
     /// Notes a problem with a flag's value. `None` for a value that is missing, or a secret.
-    pub(super) fn problem(&mut self, flag: &'static str, value: Option<&str>, message: impl fmt::Display) {
+    pub(super) fn problem(
+        &mut self,
+        flag: &'static str,
+        value: Option<&str>,
+        message: impl fmt::Display,
+    ) {
         self.problems.push(Problem {
             flag,
             value: value.map(str::to_owned),
@@ -132,7 +154,13 @@ impl Check {
     }
 
     /// A value that kube2iam lets pass: a problem, or a notice for those who started `kube2iam` and rely on it.
-    pub(super) fn tolerate(&mut self, flag: &'static str, value: &str, right: &str, as_kube2iam: &str) {
+    pub(super) fn tolerate(
+        &mut self,
+        flag: &'static str,
+        value: &str,
+        right: &str,
+        as_kube2iam: &str,
+    ) {
         match self.program {
             Program::Podiam => self.problem(flag, Some(value), right),
             Program::Kube2iam => self.notice(format!("--{flag}={value:?} {as_kube2iam}: {right}")),
@@ -145,7 +173,9 @@ impl Check {
             let right = "belongs to no flag; a switch takes its value after an equals sign, as in --debug=false";
             match self.program {
                 Program::Podiam => self.problem(STRAY, Some(word), right),
-                Program::Kube2iam => self.notice(format!("{word:?} is ignored, as kube2iam does: it {right}")),
+                Program::Kube2iam => {
+                    self.notice(format!("{word:?} is ignored, as kube2iam does: it {right}"));
+                }
             }
         }
     }
@@ -157,13 +187,19 @@ impl Check {
         value: &str,
         parser: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
-        parser(value).map_err(|error| self.problem(flag, Some(value), error)).ok()
+        parser(value)
+            .map_err(|error| self.problem(flag, Some(value), error))
+            .ok()
     }
 
     /// A pflag boolean.
     pub(super) fn switch(&mut self, flag: &'static str, value: &str) -> bool {
         pflag::parse_bool(value).unwrap_or_else(|| {
-            self.problem(flag, Some(value), "neither true nor false; write true, t, 1, false, f or 0");
+            self.problem(
+                flag,
+                Some(value),
+                "neither true nor false; write true, t, 1, false, f or 0",
+            );
             false
         })
     }
@@ -171,7 +207,9 @@ impl Check {
     /// A Go duration that is not negative.
     pub(super) fn duration(&mut self, flag: &'static str, value: &str) -> Option<Duration> {
         let duration = self.parse(flag, value, |value| {
-            value.parse::<GoDuration>().map_err(|error| format!("not a duration such as 15m, 1h30m or 500ms: {error}"))
+            value
+                .parse::<GoDuration>()
+                .map_err(|error| format!("not a duration such as 15m, 1h30m or 500ms: {error}"))
         })?;
         let duration = duration.to_std();
         if duration.is_none() {
@@ -181,7 +219,12 @@ impl Check {
     }
 
     /// One of a few words, in any case.
-    pub(super) fn choice<T: Copy>(&mut self, flag: &'static str, value: &str, choices: &[(&str, T)]) -> Option<T> {
+    pub(super) fn choice<T: Copy>(
+        &mut self,
+        flag: &'static str,
+        value: &str,
+        choices: &[(&str, T)],
+    ) -> Option<T> {
         let chosen = choice(value, choices);
         if chosen.is_none() {
             self.problem(flag, Some(value), one_of(choices));
@@ -191,13 +234,20 @@ impl Check {
 
     /// The value, made from the notices, where no problem was noted.
     pub(super) fn finish<T>(self, make: impl FnOnce(Vec<String>) -> T) -> Result<T, Problems> {
-        if self.problems.is_empty() { Ok(make(self.notices)) } else { Err(Problems(self.problems)) }
+        if self.problems.is_empty() {
+            Ok(make(self.notices))
+        } else {
+            Err(Problems(self.problems))
+        }
     }
 }
 
 /// The choice that a word names, in any case.
 pub(super) fn choice<T: Copy>(value: &str, choices: &[(&str, T)]) -> Option<T> {
-    choices.iter().find(|(name, _)| name.eq_ignore_ascii_case(value)).map(|&(_, choice)| choice)
+    choices
+        .iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case(value))
+        .map(|&(_, choice)| choice)
 }
 
 /// `write a, b or c`.

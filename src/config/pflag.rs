@@ -76,10 +76,14 @@ impl FromStr for GoDuration {
         let mut total: i128 = 0;
         while !rest.is_empty() {
             let (nanoseconds, remaining) = leading_term(rest)?;
-            total = total.checked_add(nanoseconds).ok_or(DurationError::TooLong)?;
+            total = total
+                .checked_add(nanoseconds)
+                .ok_or(DurationError::TooLong)?;
             rest = remaining;
         }
-        i64::try_from(if negative { -total } else { total }).map(Self).map_err(|_| DurationError::TooLong)
+        i64::try_from(if negative { -total } else { total })
+            .map(Self)
+            .map_err(|_| DurationError::TooLong)
     }
 }
 
@@ -93,18 +97,32 @@ fn leading_term(text: &str) -> Result<(i128, &str), DurationError> {
     if whole.is_empty() && fraction.is_empty() {
         return Err(DurationError::NoNumber);
     }
-    let end = rest.find(|c: char| c == '.' || c.is_ascii_digit()).unwrap_or(rest.len());
+    let end = rest
+        .find(|c: char| c == '.' || c.is_ascii_digit())
+        .unwrap_or(rest.len());
     let (unit, rest) = rest.split_at(end);
     if unit.is_empty() {
         return Err(DurationError::NoUnit);
     }
-    let &(_, unit) = UNITS.iter().find(|(name, _)| *name == unit).ok_or(DurationError::UnknownUnit)?;
+    let &(_, unit) = UNITS
+        .iter()
+        .find(|(name, _)| *name == unit)
+        .ok_or(DurationError::UnknownUnit)?;
 
-    let whole = if whole.is_empty() { 0 } else { whole.parse::<u64>().map_err(|_| DurationError::TooLong)? };
+    let whole = if whole.is_empty() {
+        0
+    } else {
+        whole.parse::<u64>().map_err(|_| DurationError::TooLong)?
+    };
     let fraction = &fraction[..fraction.len().min(FRACTION_DIGITS)];
     let scale = fraction.bytes().fold(1_i128, |scale, _| scale * 10);
-    let fraction = fraction.bytes().fold(0_i128, |sum, digit| sum * 10 + i128::from(digit - b'0'));
-    Ok((i128::from(whole) * i128::from(unit) + fraction * i128::from(unit) / scale, rest))
+    let fraction = fraction
+        .bytes()
+        .fold(0_i128, |sum, digit| sum * 10 + i128::from(digit - b'0'));
+    Ok((
+        i128::from(whole) * i128::from(unit) + fraction * i128::from(unit) / scale,
+        rest,
+    ))
 }
 
 fn leading_digits(text: &str) -> (&str, &str) {
@@ -276,7 +294,10 @@ mod tests {
     #[test]
     fn a_negative_duration_has_no_unsigned_form() {
         assert_eq!(GoDuration(-1).to_std(), None);
-        assert_eq!(GoDuration(1_500).to_std(), Some(Duration::from_nanos(1_500)));
+        assert_eq!(
+            GoDuration(1_500).to_std(),
+            Some(Duration::from_nanos(1_500))
+        );
     }
 
     proptest! {
