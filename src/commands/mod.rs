@@ -4,6 +4,7 @@
 //! Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong.
 
 mod agent;
+mod intercept;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -29,11 +30,28 @@ enum Command {
     #[command(disable_version_flag = true)]
     Agent(Box<AgentArgs>),
 
+    /// Show or remove the rules that bring pods' requests to the agent
+    #[command(subcommand)]
+    Intercept(InterceptCommand),
+
     /// Print a shell's completions
     Completions {
         /// The shell
         shell: Shell,
     },
+}
+
+#[derive(Subcommand)]
+enum InterceptCommand {
+    /// Show the rules and their counters; exits 1 where they are absent or not as podiam writes them
+    Status {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+
+    /// Take the rules out, which opens the node's own credentials to pods
+    Remove,
 }
 
 /// How a command fails.
@@ -71,12 +89,19 @@ pub fn run(words: Vec<OsString>) -> ExitCode {
     };
     let result = match parsed {
         Ok(Command::Agent(args)) => agent::run(*args, program),
-        Ok(Command::Completions { shell }) => completions(shell),
+        Ok(Command::Intercept(InterceptCommand::Status { json })) => {
+            printed(|out| intercept::status(out, json))
+        }
+        Ok(Command::Intercept(InterceptCommand::Remove)) => printed(|out| intercept::remove(out)),
+        Ok(Command::Completions { shell }) => printed(|out| {
+            clap_complete::generate(shell, &mut command(), "podiam", out);
+            Ok(ExitCode::SUCCESS)
+        }),
         // Also how --help and --version end: clap knows which of its errors are none.
         Err(error) => error.exit(),
     };
     let (code, text) = match result {
-        Ok(()) => return ExitCode::SUCCESS,
+        Ok(code) => return code,
         Err(Failure::Configuration(problems)) => (2, problems.to_string()),
         Err(Failure::Other(error)) => (1, format!("{error:#}")),
     };
@@ -92,17 +117,21 @@ fn parse_kube2iam(words: Vec<OsString>) -> Result<AgentArgs, clap::Error> {
     AgentArgs::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }
 
-fn completions(shell: Shell) -> Result<(), Failure> {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut command(), "podiam", &mut script);
-    print(&script)
+/// Runs a command that has something to print, and prints it.
+fn printed(
+    command: impl FnOnce(&mut Vec<u8>) -> anyhow::Result<ExitCode>,
+) -> Result<ExitCode, Failure> {
+    let mut out = Vec::new();
+    let code = command(&mut out)?;
+    print(&out)?;
+    Ok(code)
 }
 
 /// Writes to stdout; a reader that has seen enough (`| head`) is no failure.
-fn print(bytes: &[u8]) -> Result<(), Failure> {
+fn print(bytes: &[u8]) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
         _ => Ok(()),
     }
 }

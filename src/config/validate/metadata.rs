@@ -1,15 +1,11 @@
 //! Judges where the real metadata service is, what of it pods may see, and how they must ask.
 
-use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use super::given;
 use crate::config::check::Check;
 use crate::config::flags::MetadataFlags;
 use crate::config::{Imdsv2, Metadata, MetadataProfile, values};
-
-/// The address that every SDK asks, whatever `--metadata-addr` says: an upstream elsewhere must not leave it open.
-const INTERCEPTED: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 
 impl MetadataFlags {
     pub(super) fn judge(self, check: &mut Check) -> (Metadata, Option<PathBuf>) {
@@ -38,7 +34,8 @@ impl MetadataFlags {
             address: check
                 .parse("metadata-addr", &metadata_addr, values::metadata_address)
                 .unwrap_or_default(),
-            intercepted: INTERCEPTED,
+            // Whatever --metadata-addr says: an upstream elsewhere must not leave the address open that every SDK asks.
+            intercepted: podiam_intercept::METADATA_V4,
             profile: check
                 .choice("metadata", &metadata, &profiles)
                 .unwrap_or(MetadataProfile::None),
@@ -60,6 +57,8 @@ impl MetadataFlags {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::super::testing::*;
     use super::*;
 
