@@ -1,5 +1,10 @@
 //! The real binary from the outside: exit codes, what is printed where, the environment, and the name it is started by.
 //! Nothing here starts an agent; the values of flags are tested beside the code in src/config.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a helper that panics fails the test that calls it"
+)]
 
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Output, Stdio};

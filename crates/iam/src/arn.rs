@@ -55,10 +55,10 @@ pub enum ArnError {
     #[error("the character {0:?} is not allowed in a role's path or name")]
     Character(char),
     /// More than 512 characters of path.
-    #[error("its path has {0} characters, at most {MAX_PATH} are allowed")]
+    #[error("the length of its path is {0}, at most {MAX_PATH} characters are allowed")]
     PathTooLong(usize),
     /// More than 64 characters of name.
-    #[error("the role's name has {0} characters, at most {MAX_NAME} are allowed")]
+    #[error("the length of the role's name is {0}, at most {MAX_NAME} characters are allowed")]
     NameTooLong(usize),
 }
 
@@ -219,5 +219,152 @@ impl AsRef<str> for RoleArn {
 impl Serialize for RoleArn {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::*;
+    use crate::generate::{path, segment};
+
+    #[test]
+    fn the_parts_of_an_arn_are_where_they_belong() {
+        let plain = RoleArn::parse("arn:aws:iam::123456789012:role/app").unwrap();
+        assert_eq!(plain.partition(), Partition::Aws);
+        assert_eq!(plain.account(), "123456789012");
+        assert_eq!(plain.path(), "/");
+        assert_eq!(plain.name(), "app");
+
+        let deep = RoleArn::parse("arn:aws-us-gov:iam::000000000001:role/a/b.c/x+=,.@_-Y").unwrap();
+        assert_eq!(deep.partition(), Partition::AwsUsGov);
+        assert_eq!(deep.account(), "000000000001");
+        assert_eq!(deep.path(), "/a/b.c/");
+        assert_eq!(deep.name(), "x+=,.@_-Y");
+    }
+
+    #[test]
+    fn each_way_to_be_wrong_has_its_own_error() {
+        let long_name = format!("arn:aws:iam::123456789012:role/{}", "x".repeat(65));
+        let long_path = format!("arn:aws:iam::123456789012:role/{}/x", "y".repeat(511));
+        for (text, error) in [
+            ("", ArnError::Prefix),
+            ("app", ArnError::Prefix),
+            (" arn:aws:iam::123456789012:role/app", ArnError::Prefix),
+            ("ARN:aws:iam::123456789012:role/app", ArnError::Prefix),
+            ("arn:", ArnError::Incomplete),
+            ("arn:aws:iam:123456789012:role/app", ArnError::Incomplete),
+            (
+                "arn:AWS:iam::123456789012:role/app",
+                ArnError::Partition(UnknownPartition),
+            ),
+            (
+                "arn::iam::123456789012:role/app",
+                ArnError::Partition(UnknownPartition),
+            ),
+            (
+                "arn:aws:sts::123456789012:assumed-role/app/i-0",
+                ArnError::Session,
+            ),
+            ("arn:aws:s3::123456789012:role/app", ArnError::Service),
+            (
+                "arn:aws:iam:us-east-1:123456789012:role/app",
+                ArnError::Region,
+            ),
+            ("arn:aws:iam::12345678901:role/app", ArnError::Account),
+            ("arn:aws:iam::1234567890123:role/app", ArnError::Account),
+            ("arn:aws:iam::12345678901x:role/app", ArnError::Account),
+            ("arn:aws:iam::١٢٣٤٥٦:role/app", ArnError::Account),
+            ("arn:aws:iam::123456789012:user/app", ArnError::NotARole),
+            ("arn:aws:iam::123456789012:Role/app", ArnError::NotARole),
+            ("arn:aws:iam::123456789012:role", ArnError::NotARole),
+            ("arn:aws:iam::123456789012:role:app", ArnError::NotARole),
+            ("arn:aws:iam::123456789012:role/", ArnError::NameMissing),
+            ("arn:aws:iam::123456789012:role/app/", ArnError::NameMissing),
+            (
+                "arn:aws:iam::123456789012:role//app",
+                ArnError::EmptySegment,
+            ),
+            (
+                "arn:aws:iam::123456789012:role/a//app",
+                ArnError::EmptySegment,
+            ),
+            (
+                "arn:aws:iam::123456789012:role/../app",
+                ArnError::DotSegment,
+            ),
+            ("arn:aws:iam::123456789012:role/a/.", ArnError::DotSegment),
+            (
+                "arn:aws:iam::123456789012:role/a b",
+                ArnError::Character(' '),
+            ),
+            (
+                "arn:aws:iam::123456789012:role/app\n",
+                ArnError::Character('\n'),
+            ),
+            (
+                "arn:aws:iam::123456789012:role/app:x",
+                ArnError::Character(':'),
+            ),
+            (
+                "arn:aws:iam::123456789012:role/a*",
+                ArnError::Character('*'),
+            ),
+            ("arn:aws:iam::123456789012:role/ä", ArnError::Character('ä')),
+            (&long_name, ArnError::NameTooLong(65)),
+            (&long_path, ArnError::PathTooLong(513)),
+        ] {
+            assert_eq!(RoleArn::parse(text), Err(error), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_longest_legal_path_and_name_are_accepted() {
+        let text = format!(
+            "arn:aws:iam::123456789012:role/{}/{}",
+            "y".repeat(510),
+            "x".repeat(64)
+        );
+        assert_eq!(RoleArn::parse(&text).map(|arn| arn.path().len()), Ok(512));
+    }
+
+    #[test]
+    fn what_starts_with_arn_in_any_case_is_meant_as_an_arn() {
+        for text in ["arn:", "ARN:aws", "Arn:x"] {
+            assert!(RoleArn::is_meant(text), "{text}");
+        }
+        for text in ["", "arn", "arno", " arn:", "role", "äarn:", "arä:"] {
+            assert!(!RoleArn::is_meant(text), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_arn_is_the_sum_of_its_parts(
+            partition in select(&Partition::ALL[..]),
+            account in "[0-9]{12}",
+            path in path(),
+            name in segment(),
+        ) {
+            let text = format!("arn:{partition}:iam::{account}:role/{path}{name}");
+            let arn = RoleArn::parse(&text).unwrap();
+            prop_assert_eq!(arn.to_string(), text);
+            prop_assert_eq!(arn.partition(), partition);
+            prop_assert_eq!(arn.account(), account);
+            prop_assert_eq!(arn.path(), format!("/{path}"));
+            prop_assert_eq!(arn.name(), name);
+        }
+
+        #[test]
+        fn no_text_panics_and_what_is_accepted_is_kept_to_the_letter(
+            text in r"(arn:(aws|aws-cn|x)?:(iam|sts)?:(r)?:[0-9]{11,13}:(role|user)?[/:]?)?[\PC\n/.]{0,90}",
+        ) {
+            if let Ok(arn) = RoleArn::parse(&text) {
+                prop_assert_eq!(arn.as_str(), &text);
+                prop_assert!(arn.name().len() <= MAX_NAME && arn.path().len() <= MAX_PATH);
+            }
+        }
     }
 }

@@ -15,7 +15,7 @@ const MAX: usize = 1224;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum ExternalIdError {
     /// Shorter than 2 or longer than 1224 characters.
-    #[error("it has {0} characters, {MIN} to {MAX} are allowed")]
+    #[error("its length is {0}, {MIN} to {MAX} characters are allowed")]
     Length(usize),
     /// Not one of `[\w+=,.@:/-]`.
     #[error("the character {0:?} is not allowed in it")]

@@ -60,7 +60,6 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::super::testing::*;
-    use super::*;
 
     #[test]
     fn the_real_metadata_service_is_safe_by_default_and_its_address_is_always_intercepted() {
