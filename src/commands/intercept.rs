@@ -22,7 +22,7 @@ struct Report<'a> {
 ///
 /// Success means installed and intact; the exit code is 1 where the rules are absent or drifted, so that scripts need
 /// not read the text.
-pub fn status(out: &mut dyn Write, json: bool) -> anyhow::Result<ExitCode> {
+pub(super) fn status(out: &mut dyn Write, json: bool) -> anyhow::Result<ExitCode> {
     let status = nftables::status().context("cannot read the interception rules")?;
     let intact = show(out, status.as_ref(), json)?;
     Ok(ExitCode::from(u8::from(!intact)))
@@ -51,7 +51,7 @@ fn show(out: &mut dyn Write, status: Option<&Status>, json: bool) -> anyhow::Res
 }
 
 /// `podiam intercept remove`: takes the rules out and says what that opens. Success also where there were none.
-pub fn remove(out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+pub(super) fn remove(out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     if nftables::remove().context("cannot remove the interception rules")? {
         writeln!(
             out,
