@@ -12,4 +12,5 @@ pub mod clock;
 pub mod config;
 pub mod reason;
 pub mod secret;
+pub mod upstream;
 pub mod workload;
