@@ -12,5 +12,6 @@ pub mod clock;
 pub mod config;
 pub mod reason;
 pub mod secret;
+pub mod sts;
 pub mod upstream;
 pub mod workload;
