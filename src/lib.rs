@@ -10,6 +10,7 @@
 pub mod authorize;
 pub mod clock;
 pub mod config;
+pub mod credentials;
 pub mod reason;
 pub mod secret;
 pub mod sts;
