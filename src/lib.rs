@@ -29,6 +29,8 @@ pub mod upstream;
 
 pub mod sts;
 
+pub mod credentials;
+
 pub mod lifecycle;
 
 pub mod commands;

@@ -147,7 +147,7 @@ const UNKNOWN: &str = "UnknownError";
 
 impl StsError {
     /// An error that is not AWS's: it goes away when its cause does.
-    pub(super) fn transient(
+    pub(crate) fn transient(
         code: &'static str,
         message: impl Into<String>,
         cause: &'static str,
