@@ -3,7 +3,16 @@
 
 #![allow(
     dead_code,
-    reason = "every test binary includes this module and uses its own share of it"
+    reason = "every test binary includes this and uses its own share of it"
+)]
+#![allow(
+    unreachable_pub,
+    reason = "a test binary has no outside: pub is what its tests may use"
+)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "what cannot be had fails the test there"
 )]
 
 pub mod agent;
