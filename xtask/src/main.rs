@@ -1,4 +1,4 @@
-//! podiam's chores: `cargo xtask test | fuzz | parts`. Each has a file of its own; this one only dispatches.
+//! podiam's chores: `cargo xtask demo | test | fuzz | parts`. Each has a file of its own; this one only dispatches.
 
 #![allow(
     clippy::print_stdout,
@@ -6,6 +6,7 @@
     reason = "talking to a person at a terminal is what xtask does"
 )]
 
+mod demo;
 mod fuzz;
 mod parts;
 mod progress;
@@ -26,6 +27,8 @@ use clap::Parser;
     arg_required_else_help = true
 )]
 enum Xtask {
+    /// Shows podiam at work on this machine: no cluster, no AWS account, nothing outside the demo is touched
+    Demo(demo::Args),
     /// Checks everything: format, lints, all tests against real parts, docs, dependencies, fuzz targets
     Test(test::Args),
     /// Runs the fuzz targets
@@ -36,6 +39,7 @@ enum Xtask {
 
 fn main() -> ExitCode {
     let result = match Xtask::parse() {
+        Xtask::Demo(args) => demo::run(&args),
         Xtask::Test(args) => Ok(test::run(&args)),
         Xtask::Fuzz(args) => fuzz::run(&args),
         Xtask::Parts => fetch_parts(),
