@@ -7,7 +7,11 @@
 //! Who is asking? [`index`]. Which role may it have? [`authorize`]. What are its credentials? `credentials`.
 //! The face to the pods is `imds`; the face to the kernel is the crate `podiam-intercept`.
 
+pub mod authorize;
 pub mod clock;
+pub mod config;
 pub mod reason;
 pub mod secret;
+pub mod sts;
+pub mod upstream;
 pub mod workload;

@@ -99,7 +99,10 @@ impl std::fmt::Debug for ApiEndpoint {
         match self {
             Self::InCluster => f.write_str("InCluster"),
             Self::Kubeconfig(path) => f.debug_tuple("Kubeconfig").field(path).finish(),
-            Self::Explicit { server, .. } => f.debug_struct("Explicit").field("server", server).finish_non_exhaustive(),
+            Self::Explicit { server, .. } => f
+                .debug_struct("Explicit")
+                .field("server", server)
+                .finish_non_exhaustive(),
         }
     }
 }
