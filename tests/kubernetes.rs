@@ -10,6 +10,7 @@
 
 mod support;
 
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -230,7 +231,7 @@ async fn a_refused_right_is_told_by_verb_and_resource_in_readyz_log_and_metric_u
     agent.not_ready(&["list", "pods"]).await;
     agent.not_ready(&["list", "namespaces"]).await;
     agent.process().logs("pods").await;
-    let log = agent.log();
+    let log = agent.process().log();
     assert!(
         log.lines()
             .any(|line| line.contains("list") && line.contains("pods")),
@@ -331,7 +332,10 @@ async fn the_api_is_reached_by_server_and_token() {
     );
     agent.ready().await;
     agent.gives("127.0.1.15", "app-role").await;
-    assert!(!agent.log().contains(&token), "the token is in the log");
+    assert!(
+        !agent.process().log().contains(&token),
+        "the token is in the log"
+    );
 }
 
 #[tokio::test]
@@ -355,20 +359,26 @@ async fn the_api_is_reached_from_inside_the_cluster_by_the_pods_own_service_acco
     // The account's folder is at its real place, in a mount namespace of the agent's own.
     let mounted = r#"mount -t tmpfs tmpfs /run && mkdir -p /run/secrets/kubernetes.io &&
         cp -r "$ACCOUNT" /run/secrets/kubernetes.io/serviceaccount && exec "$@""#;
-    let agent = Agent::start_with(&scene.moto.url(), &["--node=inside"], |program| {
-        let mut command = std::process::Command::new("unshare");
-        command.args(["--mount", "sh", "-euc", mounted, "sh", program]);
-        command.env("ACCOUNT", account.path());
-        command.env(
+    let mut command = Command::new("unshare");
+    command
+        .args([
+            "--mount",
+            "sh",
+            "-euc",
+            mounted,
+            "sh",
+            env!("CARGO_BIN_EXE_podiam"),
+        ])
+        .env("ACCOUNT", account.path())
+        .env(
             "KUBERNETES_SERVICE_HOST",
             scene.cluster.address().ip().to_string(),
-        );
-        command.env(
+        )
+        .env(
             "KUBERNETES_SERVICE_PORT",
             scene.cluster.address().port().to_string(),
         );
-        command
-    });
+    let agent = Agent::start_as(command, &scene.moto.url(), &["--node=inside"]);
     agent.ready().await;
     agent.gives("127.0.1.16", "app-role").await;
 }

@@ -1,4 +1,4 @@
-//! Plain HTTP as a pod speaks it: one request on a connection of its own, from an address that the test chooses.
+//! Plain HTTP as a pod speaks it: one request on a connection of its own.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -6,7 +6,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
 use hyper::{HeaderMap, Request};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpSocket;
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::PATIENCE;
 
@@ -18,45 +18,32 @@ pub struct Reply {
     pub body: String,
 }
 
-/// The header of IMDSv2's token.
-pub const TOKEN: &str = "X-aws-ec2-metadata-token";
-/// The header of its life.
-pub const TOKEN_TTL: &str = "X-aws-ec2-metadata-token-ttl-seconds";
 /// The path of the role list.
 pub const ROLES: &str = "/latest/meta-data/iam/security-credentials/";
 
-/// Sends one request from `source` (or from wherever the kernel chooses). The error is text: it is read by people only.
-pub async fn send(
-    source: Option<IpAddr>,
-    target: SocketAddr,
-    method: &str,
-    path: &str,
-    headers: &[(&str, &str)],
-) -> Result<Reply, String> {
+/// Connects to `target` from the address `source`.
+pub async fn connect(source: IpAddr, target: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = if target.is_ipv4() {
+        TcpSocket::new_v4()
+    } else {
+        TcpSocket::new_v6()
+    }?;
+    socket.bind(SocketAddr::new(source, 0))?;
+    socket.connect(target).await
+}
+
+/// GETs `path` on a fresh connection. The error is text: it is read by people only.
+pub async fn get(stream: std::io::Result<TcpStream>, path: &str) -> Result<Reply, String> {
     let exchange = async {
-        let socket = if target.is_ipv4() {
-            TcpSocket::new_v4()
-        } else {
-            TcpSocket::new_v6()
-        }?;
-        if let Some(source) = source {
-            socket.bind(SocketAddr::new(source, 0))?;
-        }
-        let stream = socket.connect(target).await?;
+        let stream = stream?;
+        let host = stream.peer_addr()?.to_string();
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
-        let mut request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("Host", target.to_string());
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let response = sender
-            .send_request(request.body(Empty::<Bytes>::new())?)
-            .await?;
-        let (head, body) = response.into_parts();
+        let request = Request::get(path)
+            .header("Host", host)
+            .body(Empty::<Bytes>::new())?;
+        let (head, body) = sender.send_request(request).await?.into_parts();
         let body = String::from_utf8(body.collect().await?.to_bytes().to_vec())?;
         Ok::<_, Box<dyn std::error::Error + Send + Sync>>(Reply {
             status: head.status.as_u16(),
@@ -68,9 +55,4 @@ pub async fn send(
         .await
         .map_err(|_| format!("no reply within {PATIENCE:?}"))?;
     reply.map_err(|error| error.to_string())
-}
-
-/// A GET without headers.
-pub async fn get(source: Option<IpAddr>, target: SocketAddr, path: &str) -> Result<Reply, String> {
-    send(source, target, "GET", path, &[]).await
 }

@@ -23,6 +23,7 @@ pub mod parts;
 pub mod pki;
 pub mod pods;
 pub mod process;
+pub mod relay;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;

@@ -1,9 +1,10 @@
-//! moto's server: a real implementation of the STS API, spoken to by real SDKs, that keeps who assumed what.
+//! moto's server: another's implementation of the STS API, that keeps who assumed what.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
 use std::sync::{Arc, Weak};
 
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::Mutex;
 
@@ -19,34 +20,29 @@ pub struct Moto {
 }
 
 impl Moto {
-    /// The server that all tests of this binary share; tests keep apart by the names of their roles.
+    /// The server that all tests of this binary share; it ends with the last that holds it. Tests keep apart by the names
+    /// of their roles.
     pub async fn shared() -> Arc<Self> {
         static SHARED: Mutex<Weak<Moto>> = Mutex::const_new(Weak::new());
         let mut shared = SHARED.lock().await;
         if let Some(moto) = shared.upgrade() {
             return moto;
         }
-        let moto = Arc::new(Self::start_at(Ipv4Addr::LOCALHOST, Command::new).await);
+        let moto = Arc::new(Self::start().await);
         *shared = Arc::downgrade(&moto);
         moto
     }
 
-    /// Starts one at `ip`; `command` makes the command out of the program, so that it can run elsewhere (in a network
-    /// namespace).
-    pub async fn start_at(
-        ip: Ipv4Addr,
-        command: impl FnOnce(std::path::PathBuf) -> Command,
-    ) -> Self {
+    async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let address = free_address(Ipv4Addr::LOCALHOST);
-        let address = SocketAddr::new(ip.into(), address.port());
-        let mut command = command(program(Part::Python));
+        let mut command = Command::new(program(Part::Python));
         command
             .args([
                 "-m",
                 "moto.server",
                 "-H",
-                &ip.to_string(),
+                &address.ip().to_string(),
                 "-p",
                 &address.port().to_string(),
             ])
@@ -61,13 +57,30 @@ impl Moto {
         }
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// What `AWS_ENDPOINT_URL_STS` is set to.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Every request since the start, one JSON object a line.
-    pub fn recording(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("recording")).unwrap_or_default()
+    /// The bodies of all `AssumeRole` requests for the role `name`, as they came: `Action=AssumeRole&...`.
+    pub fn assumptions(&self, name: &str) -> Vec<String> {
+        let recording =
+            std::fs::read_to_string(self.folder.path().join("recording")).unwrap_or_default();
+        let bodies = recording.lines().filter_map(|line| {
+            let request: Value =
+                serde_json::from_str(line).expect("moto records one JSON object a line");
+            request["body"].as_str().map(str::to_owned)
+        });
+        let role = format!("%3Arole%2F{name}&");
+        bodies
+            .filter(|body| {
+                body.contains("Action=AssumeRole&") && format!("{body}&").contains(&role)
+            })
+            .collect()
     }
 }
