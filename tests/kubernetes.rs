@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use kube::Client;
 use support::agent::Agent;
 use support::apiserver::Cluster;
+use support::eventually;
 use support::http::ROLES;
 use support::moto::Moto;
 use support::pods::{self, ALLOWED_ROLES, ROLE, Spec};
@@ -228,20 +229,29 @@ async fn a_refused_right_is_told_by_verb_and_resource_in_readyz_log_and_metric_u
     let kubeconfig = scene.cluster.token_kubeconfig("rbac", &token);
     let agent = scene.start_as(&kubeconfig.display().to_string(), &[]);
 
-    agent.not_ready(&["list", "pods"]).await;
-    agent.not_ready(&["list", "namespaces"]).await;
-    agent.process().logs("pods").await;
-    let log = agent.process().log();
-    assert!(
-        log.lines()
-            .any(|line| line.contains("list") && line.contains("pods")),
-        "{log}"
-    );
+    // Verb and resource of what was refused, and what to grant.
+    let pods = [
+        "refuses to let us",
+        " pods (403)",
+        "grant the verbs get, list and watch on pods",
+    ];
+    let namespaces = [
+        " namespaces (403)",
+        "grant the verbs get, list and watch on namespaces",
+    ];
+    agent.not_ready(&pods).await;
+    agent.not_ready(&namespaces).await;
+    let logged = agent.process().logs(" pods (403)").await;
+    assert!(pods.iter().all(|words| logged.contains(words)), "{logged}");
     let metrics = agent.metrics().await;
-    let failing = metrics
+    assert!(
+        metrics.contains("podiam_source_synced{resource=\"pods\"} 0\n"),
+        "{metrics}"
+    );
+    let errors = metrics
         .lines()
-        .any(|line| line.contains("watch") && line.contains("pods") && !line.ends_with(" 0"));
-    assert!(failing, "{metrics}");
+        .find_map(|line| line.strip_prefix("podiam_source_errors_total{resource=\"pods\"} "));
+    assert!(errors.is_some_and(|errors| errors != "0"), "{metrics}");
     assert_eq!(
         agent.ask("127.0.1.12", ROLES).await.status,
         503,
@@ -249,8 +259,14 @@ async fn a_refused_right_is_told_by_verb_and_resource_in_readyz_log_and_metric_u
     );
 
     scene.cluster.allow(&scene.client, "rbac", &["pods"]).await;
-    let half = agent.not_ready(&["list", "namespaces"]).await;
-    assert!(!half.body.contains("list pods"), "{}", half.body);
+    eventually("pods in sync", || async {
+        let metrics = agent.metrics().await;
+        let synced = metrics.contains("podiam_source_synced{resource=\"pods\"} 1\n");
+        if synced { Ok(()) } else { Err(metrics) }
+    })
+    .await;
+    let half = agent.not_ready(&namespaces).await;
+    assert!(!half.body.contains(" pods (403)"), "{}", half.body);
     scene
         .cluster
         .allow(&scene.client, "rbac", &["pods", "namespaces"])
@@ -292,7 +308,7 @@ async fn known_pods_go_on_while_the_api_is_away_and_new_ones_are_known_within_a_
     agent.gives("127.0.1.13", "known-role").await;
 
     scene.cluster.stop_apiserver().await;
-    agent.process().logs("watch").await;
+    agent.process().logs("not in sync").await;
     assert_eq!(agent.ask("127.0.1.13", ROLES).await.body, "known-role");
     assert_eq!(agent.ask("127.0.1.14", ROLES).await.status, 503);
 
