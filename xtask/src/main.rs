@@ -28,7 +28,7 @@ use clap::Parser;
     arg_required_else_help = true
 )]
 enum Xtask {
-    /// Shows podiam at work on this machine: no cluster, no AWS account, nothing outside the demo is touched
+    /// Shows podiam at work on this machine: no cluster, no AWS account, nothing of the machine is changed
     Demo(demo::Args),
     /// Checks everything: format, lints, all tests against real parts, docs, dependencies, fuzz targets
     Test(test::Args),
