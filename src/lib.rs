@@ -8,6 +8,7 @@
 //! The face to the pods is `imds`; the face to the kernel is the crate `podiam-intercept`.
 
 pub mod clock;
+pub mod index;
 pub mod reason;
 pub mod secret;
 pub mod workload;
