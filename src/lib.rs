@@ -8,7 +8,9 @@
 //! The face to the pods is `imds`; the face to the kernel is the crate `podiam-intercept`.
 
 pub mod clock;
+pub mod config;
 pub mod index;
 pub mod reason;
 pub mod secret;
+pub mod watch;
 pub mod workload;
