@@ -23,6 +23,10 @@ pub mod metrics;
 
 pub mod config;
 
+pub mod index;
+
+pub mod watch;
+
 pub mod authorize;
 
 pub mod upstream;
