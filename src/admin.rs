@@ -1,6 +1,7 @@
 //! The admin socket: /healthz, /readyz, /metrics, /debug/store. On a socket of its own, so that nothing but metadata is
 //! ever served to pods, and on the control runtime, so that a scrape never delays a pod.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,31 +90,28 @@ impl Admin {
         text(StatusCode::SERVICE_UNAVAILABLE, lines)
     }
 
-    /// kube2iam's three maps: who is where, who has which role, which roles each namespace saw. No secrets.
+    /// kube2iam's three maps: who is where, who has which role, which roles each namespace has. No secrets.
     fn store(&self) -> Reply {
-        let Some(imds) = self.imds.get() else { return text(StatusCode::SERVICE_UNAVAILABLE, "starting\n") };
-        let snapshot = imds.pods.snapshot();
-        let (mut namespaces, mut roles, mut by_namespace) =
-            (serde_json::Map::new(), serde_json::Map::new(), serde_json::Map::new());
-        for (address, entry) in snapshot.by_address() {
-            let address = address.to_string();
-            let namespace = &*entry.workload.namespace;
+        let Some(imds) = self.imds.get() else {
+            return text(StatusCode::SERVICE_UNAVAILABLE, "starting\n");
+        };
+        let mut namespaces = BTreeMap::new();
+        let mut roles = BTreeMap::new();
+        let mut by_namespace: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for entry in imds.pods.snapshot().pods() {
+            let namespace = entry.workload.namespace.to_string();
             let role = match &entry.decision {
-                Ok(grant) => grant.role.as_str().to_owned(),
+                Ok(grant) => grant.role.to_string(),
                 Err(reason) => format!("refused: {reason}"),
             };
-            let seen = by_namespace.entry(namespace).or_insert_with(|| json!([]));
-            if let Some(list) = seen.as_array_mut()
-                && !list.contains(&json!(role))
-            {
-                list.push(json!(role));
+            for address in &entry.workload.addresses {
+                namespaces.insert(address.to_string(), namespace.clone());
+                roles.insert(address.to_string(), role.clone());
             }
-            namespaces.insert(address.clone(), json!(namespace));
-            roles.insert(address, json!(role));
+            by_namespace.entry(namespace).or_default().insert(role);
         }
-        let store =
-            json!({ "namespaceByIP": namespaces, "rolesByIP": roles, "rolesByNamespace": by_namespace }).to_string();
-        document(StatusCode::OK, "application/json", store)
+        let store = json!({ "namespaceByIP": namespaces, "rolesByIP": roles, "rolesByNamespace": by_namespace });
+        document(StatusCode::OK, "application/json", store.to_string())
     }
 }
 

@@ -32,6 +32,11 @@ pub fn json(body: impl Into<Bytes>) -> Reply {
     reply(StatusCode::OK, JSON, body.into())
 }
 
+/// 200 with a document of the real metadata service.
+pub fn passed_on(body: Bytes, content_type: Option<HeaderValue>) -> Reply {
+    reply(StatusCode::OK, content_type.unwrap_or(TEXT), body)
+}
+
 /// 200 with a token; its TTL is repeated, without which the Rust SDK gives up.
 pub fn token(token: String, ttl_seconds: u32) -> Reply {
     let mut reply = text(token);

@@ -39,11 +39,11 @@ const PATIENCE: Duration = Duration::from_millis(400);
 /// Everything that answering a pod needs.
 pub struct Imds {
     /// Who is asking.
-    pub pods: Reader,
+    pub pods: Reader<Grant>,
     /// Which role it may have; here only to compare names.
     pub policy: Arc<Policy>,
     /// What the role's credentials are.
-    pub credentials: Arc<Credentials>,
+    pub credentials: Credentials,
     /// IMDSv2 tokens.
     pub tokens: Tokens,
     /// The real metadata service.
@@ -92,7 +92,7 @@ enum Refusal {
 /// What the metrics and the log want to know about a request.
 struct Trail {
     handler: Handler,
-    pod: Option<Arc<Entry>>,
+    pod: Option<Arc<Entry<Grant>>>,
 }
 
 impl Imds {
@@ -152,7 +152,7 @@ impl Imds {
             Route::IamListing => Ok(document::text("info\nsecurity-credentials/")),
             Route::MetadataListing => Ok(document::text(self.allow.listing())),
             Route::Metadata(path) => match self.upstream.get(path.as_str()).await {
-                Ok(Some(found)) => Ok(document::text(found)),
+                Ok(Some(found)) => Ok(document::passed_on(found.body, found.content_type)),
                 Ok(None) => Err(Refusal::NoDocument),
                 Err(error) => {
                     tracing::warn!(path = path.as_str(), "metadata not passed on: {}", Chain(&error));
@@ -169,13 +169,15 @@ impl Imds {
         connection: &Connection,
         ask: &Ask<'_>,
         trail: &mut Trail,
-    ) -> Result<Arc<Entry>, Reason> {
+    ) -> Result<Arc<Entry<Grant>>, Reason> {
         if self.is_node(connection) {
             return Err(Reason::NodeAddress);
         }
         let mut found = self.pods.lookup(connection.peer);
-        if matches!(found, Lookup::Unknown) {
-            self.metrics.unknown_address();
+        if !found.is_settled() {
+            if matches!(found, Lookup::Unknown) {
+                self.metrics.unknown_address();
+            }
             found = self.pods.wait_for(connection.peer, ask.deadline).await;
         }
         let entry = match found {
@@ -194,7 +196,7 @@ impl Imds {
         }
     }
 
-    fn check_token(&self, connection: &Connection, ask: &Ask<'_>, pod: &Entry) -> Result<(), Reason> {
+    fn check_token(&self, connection: &Connection, ask: &Ask<'_>, pod: &Entry<Grant>) -> Result<(), Reason> {
         let required =
             self.imdsv2 == Imdsv2::Required || pod.workload.annotations.imdsv2.as_deref() == Some("required");
         let mut tokens = ask.headers.get_all(document::TOKEN).iter();
@@ -254,8 +256,8 @@ impl Imds {
 
     /// `{"hostIP":"…","instanceId":"…"}`. An instance ID that cannot be had is empty: it is no reason for a restart.
     pub async fn health_document(&self) -> String {
-        let instance_id = self.upstream.instance_id().await;
-        self.metrics.health(instance_id.is_ok());
+        let instance_id = self.upstream.instance_id().await.ok().flatten();
+        self.metrics.health(instance_id.is_some());
         let host_ip = self.host_ip.map(|address| address.to_string()).unwrap_or_default();
         serde_json::json!({ "hostIP": host_ip, "instanceId": instance_id.unwrap_or_default() }).to_string()
     }
@@ -265,7 +267,7 @@ impl Imds {
     }
 }
 
-fn grant(pod: &Entry) -> Result<&Arc<Grant>, Reason> {
+fn grant(pod: &Entry<Grant>) -> Result<&Arc<Grant>, Reason> {
     pod.decision.as_ref().map_err(Clone::clone)
 }
 
