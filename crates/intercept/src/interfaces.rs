@@ -74,6 +74,16 @@ impl Interfaces {
         (self.included.is_empty() || any(&self.included)) && !any(&self.excluded)
     }
 
+    /// The interfaces that a rule set covers, out of its rules.
+    pub(crate) fn from_patterns(mut included: Vec<Pattern>, mut excluded: Vec<Pattern>) -> Self {
+        // The same interfaces in another order are the same rules.
+        for patterns in [&mut included, &mut excluded] {
+            patterns.sort();
+            patterns.dedup();
+        }
+        Self { included, excluded }
+    }
+
     /// The patterns listed; none means every interface.
     pub(crate) fn included(&self) -> &[Pattern] {
         &self.included
@@ -131,7 +141,7 @@ impl FromStr for Interfaces {
         if text.is_empty() {
             return Ok(Self::all());
         }
-        let mut interfaces = Self::all();
+        let (mut included, mut excluded) = (Vec::new(), Vec::new());
         let mut everything = false;
         for item in text.split(',').map(str::trim) {
             let (name, is_excluded) = match item.strip_prefix('!') {
@@ -143,21 +153,16 @@ impl FromStr for Interfaces {
                 return Err(InterfacesError::Empty(text.to_owned()));
             }
             match (Pattern::parse(name)?, is_excluded) {
-                (Some(pattern), true) => interfaces.excluded.push(pattern),
-                (Some(pattern), false) => interfaces.included.push(pattern),
+                (Some(pattern), true) => excluded.push(pattern),
+                (Some(pattern), false) => included.push(pattern),
                 (None, true) => return Err(InterfacesError::NothingLeft(name.to_owned())),
                 (None, false) => everything = true,
             }
         }
         if everything {
-            interfaces.included.clear();
+            included.clear();
         }
-        // The same interfaces in another order are the same rules.
-        for patterns in [&mut interfaces.included, &mut interfaces.excluded] {
-            patterns.sort();
-            patterns.dedup();
-        }
-        Ok(interfaces)
+        Ok(Self::from_patterns(included, excluded))
     }
 }
 
