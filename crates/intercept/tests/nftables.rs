@@ -313,11 +313,7 @@ fn nobody_at_the_agents_port_means_refused_not_the_real_metadata_service() {
     let imds = node.world.listen("169.254.169.254:80");
     let pod = node.routed_pod("eni1", 2);
     install(&node.node, &rules(""));
-    let refused = pod
-        .pod
-        .run(|| std::net::TcpStream::connect(IMDS))
-        .unwrap_err();
-    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    pod.pod.reach_refusal(IMDS);
     nobody_at(&imds);
 }
 

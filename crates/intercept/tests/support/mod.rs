@@ -113,6 +113,15 @@ impl Namespace {
         }
     }
 
+    /// Connects to `address`, where the host must answer that nobody listens.
+    pub(crate) fn reach_refusal(&self, address: &str) {
+        match self.connect(address, REACHED) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+            Err(error) => panic!("{address} should refuse, but: {error}"),
+            Ok(_) => panic!("{address} should refuse, but was reached"),
+        }
+    }
+
     fn connect(&self, address: &str, limit: Duration) -> io::Result<TcpStream> {
         let address: SocketAddr = address.parse().expect("an address");
         self.run(|| TcpStream::connect_timeout(&address, limit))
