@@ -1,6 +1,7 @@
 //! The watch against an API server that the tests play by hand, request by request, in paused time.
 
 mod server;
+mod sockets;
 
 use std::io;
 use std::time::Duration;
