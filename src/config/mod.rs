@@ -1,13 +1,32 @@
-//! The validated configuration of the agent. The command line is read by [`cli`] (kube2iam's flags, pflag's habits),
-//! judged as a whole by [`validate`], and from there on only these types are used: what is here is consistent.
+//! The validated configuration of the agent. The command line is read by `cli` (kube2iam's flags, pflag's habits),
+//! judged as a whole by `validate`, and from there on only these types are used: what is here is consistent.
+
+mod check;
+mod cli;
+mod flags;
+mod pflag;
+mod validate;
+mod values;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use podiam_iam::{BaseArn, RoleArn};
+use podiam_iam::BaseArn;
+
+pub use check::{Problem, Problems};
+pub use cli::AgentArgs;
 
 use crate::workload::AnnotationKeys;
+
+/// What the agent was started as. It decides some defaults, and whether what kube2iam let pass is let pass here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// `podiam agent`.
+    Podiam,
+    /// `kube2iam`, by argv\[0\]: its manifests must go on working.
+    Kube2iam,
+}
 
 /// Everything the agent needs to know before it starts.
 #[derive(Clone, Debug)]
@@ -48,9 +67,9 @@ pub struct Node {
 /// Sockets.
 #[derive(Clone, Debug)]
 pub struct Listen {
-    /// The pods' socket: host-ip (or every address) and `--app-port`.
+    /// The pods' socket: host-ip (or every address) and `--app-port`; port 0 only without interception.
     pub pods: SocketAddr,
-    /// The admin socket: /healthz, /readyz, /metrics, /debug.
+    /// The admin socket: /healthz, /readyz, /metrics, /debug. Never the pods' port, except that both may be 0.
     pub admin: SocketAddr,
     /// `--debug`: serve /debug/store on the admin socket.
     pub debug_store: bool,
@@ -99,7 +118,10 @@ impl std::fmt::Debug for ApiEndpoint {
         match self {
             Self::InCluster => f.write_str("InCluster"),
             Self::Kubeconfig(path) => f.debug_tuple("Kubeconfig").field(path).finish(),
-            Self::Explicit { server, .. } => f.debug_struct("Explicit").field("server", server).finish_non_exhaustive(),
+            Self::Explicit { server, .. } => f
+                .debug_struct("Explicit")
+                .field("server", server)
+                .finish_non_exhaustive(),
         }
     }
 }
@@ -144,7 +166,7 @@ pub struct Sessions {
     pub duration: Duration,
     /// Age at which a session is refreshed: `--iam-role-session-ttl`, or half of the duration.
     pub refresh_age: Duration,
-    /// `--iam-role-error-ttl`: how long a final STS error is remembered.
+    /// `--iam-role-error-ttl`: how long a final STS error is remembered; never zero (10 s where the flag says 0).
     pub error_ttl: Duration,
     /// `--aws-region`: region of the STS endpoint; `None`: environment, profile or IMDS decide.
     pub region: Option<String>,
@@ -162,13 +184,14 @@ pub enum SessionNaming {
 /// The real metadata service.
 #[derive(Clone, Debug)]
 pub struct Metadata {
-    /// `--metadata-addr`: host and port of the real IMDS.
+    /// `--metadata-addr`: host, or host:port, of the real IMDS.
     pub address: String,
-    /// The address that pods ask: the DNAT's match.
+    /// The address that pods ask: the DNAT's match. Always 169.254.169.254, wherever the upstream is.
     pub intercepted: Ipv4Addr,
     /// `--metadata`: how much of it pods may see.
     pub profile: MetadataProfile,
-    /// `--metadata-allow`: further paths below /meta-data or /dynamic.
+    /// `--metadata-allow`: further paths, without version and without slashes around them (`meta-data/ami-id`,
+    /// `dynamic/...`); never one that holds credentials, user-data, public keys or signatures.
     pub allow: Vec<String>,
     /// `--allow-user-data`: user-data often holds bootstrap secrets.
     pub allow_user_data: bool,
@@ -235,6 +258,3 @@ pub enum AccessLog {
     /// None.
     None,
 }
-
-/// The default role as an ARN, once base ARN and discovery are known.
-pub type DefaultRole = Option<RoleArn>;

@@ -1,2 +1,91 @@
-//! podiam chores
-fn main() {}
+//! podiam's chores: `cargo xtask demo | test | bench | fuzz | parts`. Each has a file of its own; this one only dispatches.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "talking to a person at a terminal is what xtask does"
+)]
+
+mod bench;
+mod demo;
+mod fuzz;
+mod parts;
+mod progress;
+mod test;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+
+/// podiam's chores.
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    arg_required_else_help = true
+)]
+enum Xtask {
+    /// Shows podiam at work on this machine: no cluster, no AWS account, nothing of the machine is changed
+    Demo(demo::Args),
+    /// Checks everything: format, lints, all tests against real parts, docs, dependencies, fuzz targets
+    Test(test::Args),
+    /// Measures podiam beside a bare HTTP responder, and fails where a figure misses its bar
+    Bench(bench::Args),
+    /// Runs the fuzz targets
+    Fuzz(fuzz::Args),
+    /// Fetches and builds the real parts that the tests run (`test` does so by itself)
+    Parts,
+}
+
+fn main() -> ExitCode {
+    let result = match Xtask::parse() {
+        Xtask::Demo(args) => demo::run(&args),
+        Xtask::Test(args) => Ok(test::run(&args)),
+        Xtask::Bench(args) => bench::run(&args),
+        Xtask::Fuzz(args) => fuzz::run(&args),
+        Xtask::Parts => fetch_parts(),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn fetch_parts() -> Result<ExitCode> {
+    parts::debian::ensure(&parts::debian::PROGRAMS)?;
+    parts::ensure(&parts::Part::ALL)?;
+    let cache = parts::cache()?;
+    for part in parts::Part::ALL {
+        println!(
+            "{:<16}{:<12}{}",
+            part.name(),
+            part.version(),
+            part.program(&cache).display()
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The cargo that runs this chore.
+fn cargo() -> OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+/// The root of the workspace.
+fn workspace() -> &'static Path {
+    // This crate stands one folder below the root, so it has a parent.
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap_or(Path::new("."))
+}
+
+/// Where cargo builds.
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
+}

@@ -1,1 +1,32 @@
-//! Placeholder.
+//! AWS IAM as podiam needs it: the names, the patterns and (later) the documents, each a type that can only hold what
+//! AWS would accept. Pure: no I/O, no clock, no async; the agent and its command line build on it.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `partition` | the AWS partitions: never write `arn:aws:` by hand |
+//! | `arn` | [`RoleArn`], what may be sent to `AssumeRole`, and why a text is not one |
+//! | `base` | [`BaseArn`], which completes a role's name to its ARN |
+//! | `glob`, `pattern` | [`RolePattern`], which roles a namespace may have |
+//! | `session` | [`SessionName`], what `CloudTrail` shows |
+//! | `external_id` | [`ExternalId`] |
+
+mod arn;
+mod base;
+mod charset;
+mod external_id;
+mod fnv;
+mod glob;
+mod partition;
+mod pattern;
+mod session;
+
+pub use arn::{ArnError, RoleArn};
+pub use base::BaseArn;
+pub use external_id::{ExternalId, ExternalIdError};
+pub use glob::Glob;
+pub use partition::{Partition, UnknownPartition};
+pub use pattern::{PatternError, RolePattern};
+pub use session::{SessionName, SessionNameError};
+
+#[cfg(test)]
+mod generate;

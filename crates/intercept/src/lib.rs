@@ -1,1 +1,12 @@
-//! Placeholder.
+//! The network face of podiam: rules that bring pods' requests for the metadata service to the agent, and the facts
+//! that the kernel knows about a connection. Linux only.
+//!
+//! The only crate of the workspace that may hold `unsafe` code. It decides nothing about roles and speaks no HTTP.
+
+pub mod connection;
+mod interfaces;
+pub mod nftables;
+mod rules;
+
+pub use interfaces::{Interfaces, InterfacesError};
+pub use rules::{METADATA_V4, METADATA_V6, Rules};

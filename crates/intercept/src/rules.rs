@@ -1,0 +1,57 @@
+//! What is to be intercepted, and where to: the one input of every back end.
+//!
+//! The configuration makes it, [`crate::nftables`] turns it into rules and reads it back out of the kernel.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
+
+use serde::Serialize;
+
+use crate::Interfaces;
+
+/// The metadata service over IPv4 (AWS, "Instance Metadata Service").
+pub const METADATA_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
+
+/// The metadata service over IPv6, which an instance has to opt into (AWS, "Instance Metadata Service").
+pub const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+
+/// The port of the metadata service.
+pub(crate) const METADATA_PORT: u16 = 80;
+
+/// Which requests are intercepted, and where the agent answers them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Rules {
+    /// The address that pods ask: [`METADATA_V4`] but for `--metadata-addr`.
+    pub metadata: Ipv4Addr,
+    /// Where the agent listens: an address of the node (`--host-ip`) that is not loopback, and `--app-port`.
+    pub target: SocketAddrV4,
+    /// Where it listens for IPv6, if the node has such an address. Without one, [`METADATA_V6`] is refused to pods.
+    pub target_v6: Option<SocketAddrV6>,
+    /// The interfaces whose requests are brought to the agent. Requests from every other interface are refused: they
+    /// do not reach the real metadata service.
+    pub interfaces: Interfaces,
+}
+
+impl Rules {
+    /// Rules for IPv4; pods' requests to the metadata service over IPv6 are refused.
+    pub fn new(metadata: Ipv4Addr, target: SocketAddrV4, interfaces: Interfaces) -> Self {
+        Self {
+            metadata,
+            target,
+            target_v6: None,
+            interfaces,
+        }
+    }
+
+    /// The first target that the kernel could not bring a pod's connection to.
+    pub(crate) fn unusable_target(&self) -> Option<IpAddr> {
+        let v4 = (IpAddr::V4(*self.target.ip()), self.target.port());
+        let v6 = self.target_v6.map(|v6| (IpAddr::V6(*v6.ip()), v6.port()));
+        [Some(v4), v6]
+            .into_iter()
+            .flatten()
+            .find(|(ip, port)| {
+                *port == 0 || ip.is_loopback() || ip.is_unspecified() || ip.is_multicast()
+            })
+            .map(|(ip, _)| ip)
+    }
+}

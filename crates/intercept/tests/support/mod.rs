@@ -1,0 +1,197 @@
+//! Network namespaces for tests: made by the test, reached by threads of their own, gone with their last handle.
+//!
+//! Nothing has a name outside the test: a namespace lives as long as the [`Namespace`] that holds it. The root
+//! namespace is never entered, so tests run side by side. Needs root and the programs ip (iproute2) and, as a reader
+//! that is independent of podiam, nft (nftables).
+
+#![allow(
+    clippy::expect_used,
+    reason = "a test that cannot be set up fails, and says what it lacks"
+)]
+
+pub(crate) mod topology;
+
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    os::fd::AsRawFd,
+    process::{self, Child, Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use nix::sched::{CloneFlags, setns, unshare};
+
+/// Long enough for a busy machine; only a failing test waits for it.
+const REACHED: Duration = Duration::from_secs(10);
+/// How long a connection that should be dropped gets. Less than the second after which TCP sends its SYN again, so
+/// that counters show one packet.
+const DROPPED: Duration = Duration::from_millis(400);
+
+/// A network namespace.
+pub(crate) struct Namespace {
+    handle: File,
+}
+
+impl Namespace {
+    pub(crate) fn new() -> Self {
+        let handle = thread::spawn(|| {
+            unshare(CloneFlags::CLONE_NEWNET)
+                .expect("a network namespace needs root (CAP_SYS_ADMIN)");
+            File::open("/proc/thread-self/ns/net").expect("/proc/thread-self/ns/net")
+        });
+        let namespace = Self {
+            handle: handle.join().expect("cannot make a network namespace"),
+        };
+        namespace.ip("link set lo up");
+        namespace
+    }
+
+    /// Runs `work` on a thread inside the namespace. Sockets that it returns stay there.
+    pub(crate) fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        thread::scope(|scope| {
+            let inside = scope.spawn(|| {
+                setns(&self.handle, CloneFlags::CLONE_NEWNET).expect("setns needs root");
+                work()
+            });
+            match inside.join() {
+                Ok(done) => done,
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        })
+    }
+
+    /// Runs `ip` with `arguments`.
+    pub(crate) fn ip(&self, arguments: &str) -> String {
+        self.program("ip", "iproute2", arguments)
+    }
+
+    /// Runs `nft` with `arguments`.
+    pub(crate) fn nft(&self, arguments: &str) -> String {
+        self.program("nft", "nftables", arguments)
+    }
+
+    /// The path by which `ip link set ... netns` finds the namespace.
+    pub(crate) fn path(&self) -> String {
+        format!("/proc/{}/fd/{}", process::id(), self.handle.as_raw_fd())
+    }
+
+    pub(crate) fn sysctl(&self, name: &str, value: &str) {
+        let path = format!("/proc/sys/{}", name.replace('.', "/"));
+        self.run(|| std::fs::write(&path, value)).expect(&path);
+    }
+
+    pub(crate) fn mac(&self, interface: &str) -> String {
+        let shown = self.ip(&format!("-br link show dev {interface}"));
+        shown.split_whitespace().nth(2).expect("a MAC").to_owned()
+    }
+
+    pub(crate) fn listen(&self, address: &str) -> TcpListener {
+        let listener = self.run(|| TcpListener::bind(address));
+        let listener =
+            listener.unwrap_or_else(|error| panic!("cannot listen on {address}: {error}"));
+        // `accept` below is called only where a connection is known to be waiting.
+        listener.set_nonblocking(true).expect("set_nonblocking");
+        listener
+    }
+
+    /// Connects to `address`, which must succeed.
+    pub(crate) fn reach(&self, address: &str) -> TcpStream {
+        let connected = self.connect(address, REACHED);
+        connected.unwrap_or_else(|error| panic!("cannot reach {address}: {error}"))
+    }
+
+    /// Connects to `address`, where nothing must answer, not even with a refusal.
+    pub(crate) fn reach_nothing(&self, address: &str) {
+        match self.connect(address, DROPPED) {
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
+            Err(error) => panic!("{address} should be dropped, but answered: {error}"),
+            Ok(_) => panic!("{address} should be dropped, but was reached"),
+        }
+    }
+
+    fn connect(&self, address: &str, limit: Duration) -> io::Result<TcpStream> {
+        let address: SocketAddr = address.parse().expect("an address");
+        self.run(|| TcpStream::connect_timeout(&address, limit))
+    }
+
+    fn program(&self, program: &str, package: &str, arguments: &str) -> String {
+        let run = || {
+            Command::new(program)
+                .args(arguments.split_whitespace())
+                .output()
+        };
+        let output = self.run(run).unwrap_or_else(|error| {
+            panic!("these tests need the program {program} (package {package}): {error}")
+        });
+        assert!(
+            output.status.success(),
+            "{program} {arguments}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).expect("UTF-8")
+    }
+}
+
+/// The connection that waits at `listener`, if there is one.
+pub(crate) fn accepted(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
+    match listener.accept() {
+        Ok(connection) => Some(connection),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+        Err(error) => panic!("accept: {error}"),
+    }
+}
+
+/// Ends with its input, and its table with it.
+pub(crate) struct Owner {
+    process: Child,
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        drop(self.process.stdin.take());
+        let _ = self.process.wait();
+    }
+}
+
+/// A process that holds the table inet podiam with the flag `owner`: gone with it, closed to others until then.
+pub(crate) fn owner_of_a_table(namespace: &Namespace) -> Owner {
+    let start = || {
+        Command::new("nft")
+            .arg("--interactive")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+    };
+    let process = namespace.run(start);
+    let mut process = process.expect("these tests need the program nft (package nftables)");
+    let stdin = process.stdin.as_mut().expect("piped");
+    stdin
+        .write_all(b"add table inet podiam { flags owner; }\nlist tables\n")
+        .expect("nft reads");
+    // Its answer to the second command says that the first is done.
+    let stdout = BufReader::new(process.stdout.as_mut().expect("piped"));
+    let mut lines = stdout.lines().map(|line| line.expect("UTF-8"));
+    assert!(lines.any(|line| line.contains("table inet podiam")));
+    Owner { process }
+}
+
+/// Takes every capability from the calling thread, and from it alone.
+pub(crate) fn drop_capabilities_of_this_thread() {
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: i32,
+    }
+    // _LINUX_CAPABILITY_VERSION_3; 0 is the calling thread.
+    let header = Header {
+        version: 0x2008_0522,
+        pid: 0,
+    };
+    // Effective, permitted and inheritable, twice 32 bits each.
+    let none = [[0u32; 3]; 2];
+    // SAFETY: both arguments point to what capset(2) reads for version 3: a header of 8 bytes and two sets of 12.
+    let result = unsafe { libc::syscall(libc::SYS_capset, &raw const header, &raw const none) };
+    assert_eq!(result, 0, "capset: {}", io::Error::last_os_error());
+}

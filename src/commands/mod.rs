@@ -1,0 +1,137 @@
+//! The command line's root: which command was asked for, and how the process ends. Called by `main` only. What the
+//! commands do is in the modules below, and what the agent does is in `app`.
+//!
+//! Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong.
+
+mod agent;
+mod intercept;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::config::{AgentArgs, Problems, Program};
+
+/// Per-pod AWS IAM roles for Kubernetes: answers the EC2 instance metadata service for each pod of a node.
+#[derive(Parser)]
+#[command(name = "podiam", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Answer this node's pods; takes kube2iam's flags (and is what a program named kube2iam does)
+    #[command(disable_version_flag = true)]
+    Agent(Box<AgentArgs>),
+
+    /// Show or remove the rules that bring pods' requests to the agent
+    #[command(subcommand)]
+    Intercept(InterceptCommand),
+
+    /// Print a shell's completions
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+#[derive(Subcommand)]
+enum InterceptCommand {
+    /// Show the rules and their counters; exits 1 where they are absent or not as podiam writes them
+    Status {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+
+    /// Take the rules out, which opens the node's own credentials to pods
+    Remove,
+}
+
+/// How a command fails.
+enum Failure {
+    Configuration(Problems),
+    Other(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+/// The command as clap knows it: what help, completions and a man page are made of.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// Runs the command that `words` ask for, argv\[0\] included.
+pub fn run(words: Vec<OsString>) -> ExitCode {
+    let is_kube2iam = words
+        .first()
+        .is_some_and(|program| Path::new(program).file_name() == Some("kube2iam".as_ref()));
+    let (program, parsed) = if is_kube2iam {
+        (
+            Program::Kube2iam,
+            parse_kube2iam(words).map(|args| Command::Agent(Box::new(args))),
+        )
+    } else {
+        (
+            Program::Podiam,
+            Cli::try_parse_from(words).map(|cli| cli.command),
+        )
+    };
+    let result = match parsed {
+        Ok(Command::Agent(args)) => agent::run(*args, program),
+        Ok(Command::Intercept(InterceptCommand::Status { json })) => {
+            printed(|out| intercept::status(out, json))
+        }
+        Ok(Command::Intercept(InterceptCommand::Remove)) => printed(|out| intercept::remove(out)),
+        Ok(Command::Completions { shell }) => printed(|out| {
+            clap_complete::generate(shell, &mut command(), "podiam", out);
+            Ok(ExitCode::SUCCESS)
+        }),
+        // Also how --help and --version end: clap knows which of its errors are none.
+        Err(error) => error.exit(),
+    };
+    let (code, text) = match result {
+        Ok(code) => return code,
+        Err(Failure::Configuration(problems)) => (2, problems.to_string()),
+        Err(Failure::Other(error)) => (1, format!("{error:#}")),
+    };
+    // If nobody listens on stderr, the exit code has to do.
+    let _ = writeln!(io::stderr(), "podiam: {text}");
+    ExitCode::from(code)
+}
+
+/// `kube2iam FLAGS` means `podiam agent FLAGS`.
+fn parse_kube2iam(words: Vec<OsString>) -> Result<AgentArgs, clap::Error> {
+    let mut command = AgentArgs::augment_args(clap::Command::new("kube2iam"));
+    let matches = command.try_get_matches_from_mut(words)?;
+    AgentArgs::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+}
+
+/// Runs a command that has something to print, and prints it.
+fn printed(
+    command: impl FnOnce(&mut Vec<u8>) -> anyhow::Result<ExitCode>,
+) -> Result<ExitCode, Failure> {
+    let mut out = Vec::new();
+    let code = command(&mut out)?;
+    print(&out)?;
+    Ok(code)
+}
+
+/// Writes to stdout; a reader that has seen enough (`| head`) is no failure.
+fn print(bytes: &[u8]) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(()),
+    }
+}

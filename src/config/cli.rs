@@ -1,0 +1,98 @@
+//! How the agent's flags are read: clap, with pflag's habits, and a note of where each value came from. Called by
+//! `commands`; what the flags are is in [`super::flags`], what they mean in [`super::validate`].
+
+use std::ffi::OsStr;
+
+use clap::builder::Resettable;
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
+
+use super::check::Origins;
+use super::flags::{Flags, PORT, SWITCH};
+use super::pflag;
+
+/// The command line and the environment of `podiam agent`, as written.
+pub struct AgentArgs {
+    pub(super) flags: Flags,
+    pub(super) origins: Origins,
+}
+
+impl AgentArgs {
+    /// Whether `--version` was given, in a spelling that means yes.
+    pub fn wants_version(&self) -> bool {
+        pflag::parse_bool(&self.flags.version) == Some(true)
+    }
+}
+
+impl FromArgMatches for AgentArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let from = |source| {
+            let ids = matches
+                .ids()
+                .filter(|id| matches.value_source(id.as_str()) == Some(source));
+            ids.map(|id| id.as_str().replace('_', "-")).collect()
+        };
+        let origins = Origins {
+            command_line: from(ValueSource::CommandLine),
+            environment: from(ValueSource::EnvVariable),
+        };
+        Ok(Self {
+            flags: Flags::from_arg_matches(matches)?,
+            origins,
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for AgentArgs {
+    fn augment_args(command: Command) -> Command {
+        Flags::augment_args(command)
+            .args_override_self(true)
+            .mut_args(pflag_habits)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+/// A boolean alone is true and never takes the next word; every other flag takes the next word whatever it looks like.
+/// The environment's values are never shown in the help: one of them is a token.
+fn pflag_habits(arg: Arg) -> Arg {
+    let is_named = |name| {
+        arg.get_value_names()
+            .is_some_and(|names| names.iter().any(|it| it == name))
+    };
+    let (is_switch, is_port) = (is_named(SWITCH), is_named(PORT));
+    let arg = arg.hide_env_values(true);
+    let value = arg.get_env().and_then(std::env::var_os);
+    let arg = if value.is_some_and(|value| is_nobodys(&value, is_port)) {
+        arg.env(Resettable::Reset)
+    } else {
+        arg
+    };
+    if is_switch {
+        arg.num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true")
+    } else if arg.is_positional() {
+        arg
+    } else {
+        arg.allow_hyphen_values(true)
+    }
+}
+
+/// Whether an environment variable counts as unset: it is empty, or Kubernetes wrote it. A Service named podiam-metrics
+/// puts `PODIAM_METRICS_PORT=tcp://10.96.0.9:9181` into every container of its namespace.
+fn is_nobodys(value: &OsStr, is_port: bool) -> bool {
+    let service_link = |scheme: &str| value.as_encoded_bytes().starts_with(scheme.as_bytes());
+    value.is_empty()
+        || (is_port
+            && ["tcp://", "udp://", "sctp://"]
+                .into_iter()
+                .any(service_link))
+}

@@ -1,0 +1,130 @@
+//! The real parts that the tests run, by name and version, and where the cache keeps each. `cargo xtask test` fetches
+//! and builds them; the tests include this very file (`tests/support/parts.rs`), so both always mean the same version.
+//! It uses the standard library only and never changes anything.
+
+use std::path::{Path, PathBuf};
+
+/// One real part. Its folder in the cache is named after its version and a hash of its recipe, so that a change of
+/// either is another folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// A virtual environment with moto's server, boto3 and the AWS CLI.
+    Python,
+    /// The store below the API server.
+    Etcd,
+    /// The Kubernetes API server.
+    KubeApiserver,
+    /// `cargo fuzz`.
+    CargoFuzz,
+    /// `cargo deny`.
+    CargoDeny,
+}
+
+impl Part {
+    /// Every part, the slowest to build first.
+    pub(crate) const ALL: [Self; 5] = [
+        Self::KubeApiserver,
+        Self::CargoDeny,
+        Self::Etcd,
+        Self::Python,
+        Self::CargoFuzz,
+    ];
+
+    /// The name people know it by.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Python => "python",
+            Self::Etcd => "etcd",
+            Self::KubeApiserver => "kube-apiserver",
+            Self::CargoFuzz => "cargo-fuzz",
+            Self::CargoDeny => "cargo-deny",
+        }
+    }
+
+    /// Its version, without a leading `v`.
+    pub(crate) fn version(self) -> &'static str {
+        match self {
+            Self::Python => "moto-5.2.5",
+            Self::Etcd => "3.6.8",
+            Self::KubeApiserver => "1.34.4",
+            Self::CargoFuzz => "0.13.2",
+            Self::CargoDeny => "0.20.2",
+        }
+    }
+
+    /// The files that say how it is made, as they were when this program was compiled.
+    pub(crate) fn recipe(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Python => &[(
+                "requirements.txt",
+                include_str!("../../parts/python/requirements.txt"),
+            )],
+            Self::Etcd => &[
+                ("go.mod", include_str!("../../parts/etcd/go.mod")),
+                ("go.sum", include_str!("../../parts/etcd/go.sum")),
+            ],
+            Self::KubeApiserver => &[
+                ("go.mod", include_str!("../../parts/kube-apiserver/go.mod")),
+                ("go.sum", include_str!("../../parts/kube-apiserver/go.sum")),
+            ],
+            Self::CargoFuzz | Self::CargoDeny => &[],
+        }
+    }
+
+    /// Its folder in `cache`. It exists only when the part is complete.
+    pub(crate) fn folder(self, cache: &Path) -> PathBuf {
+        let mut hash = Fnv::new();
+        for (file, content) in self.recipe() {
+            hash.write(file);
+            hash.write(content);
+        }
+        cache.join(format!(
+            "{}-{}-{:08x}",
+            self.name(),
+            self.version(),
+            hash.finish()
+        ))
+    }
+
+    /// The program to run. For Python it is the interpreter (`-m moto.server`, `-m awscli`): the scripts beside it hold
+    /// the path of the folder they were installed in, which is not where they end.
+    pub(crate) fn program(self, cache: &Path) -> PathBuf {
+        let name = if self == Self::Python {
+            "python3"
+        } else {
+            self.name()
+        };
+        self.folder(cache).join("bin").join(name)
+    }
+}
+
+/// The cache: `$XDG_CACHE_HOME/podiam`, else `~/.cache/podiam`. `None` where neither variable says a place.
+pub(crate) fn cache() -> Option<PathBuf> {
+    let absolute = |name: &str| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    let base =
+        absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")))?;
+    Some(base.join("podiam"))
+}
+
+/// FNV-1a, 32 bits: a short name for a text, the same on every version of Rust. Guards against mistakes, not attacks.
+struct Fnv(u32);
+
+impl Fnv {
+    fn new() -> Self {
+        Self(0x811c_9dc5)
+    }
+
+    fn write(&mut self, text: &str) {
+        for byte in text.bytes().chain([0]) {
+            self.0 = (self.0 ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+        }
+    }
+
+    fn finish(self) -> u32 {
+        self.0
+    }
+}
