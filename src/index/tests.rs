@@ -183,7 +183,7 @@ fn a_grant_is_wanted_as_long_as_any_live_pod_has_it_even_without_an_address() {
         reader
             .snapshot()
             .wanted()
-            .map(|grant| grant.to_string())
+            .map(ToString::to_string)
             .collect()
     };
     index.apply(Event::PodApplied(Pod::new("a").role("shared").build()));

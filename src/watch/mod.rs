@@ -73,15 +73,15 @@ async fn fold<G: Eq + Hash>(
 ) {
     let mut batch = Vec::new();
     while inbox.recv_many(&mut batch, QUEUE).await > 0 {
-        let mut states = Vec::new();
+        let mut news = Vec::new();
         for update in batch.drain(..) {
             match update {
                 Update::Events(events) => events.into_iter().for_each(|event| index.apply(event)),
-                Update::State(resource, state) => states.push((resource, state)),
+                Update::State(resource, state) => news.push((resource, state)),
             }
         }
         index.publish();
-        for (resource, state) in states {
+        for (resource, state) in news {
             status.send_if_modified(|status| status.set(resource, state));
         }
     }

@@ -84,14 +84,13 @@ impl SourceStatus {
             return false;
         }
         match (&*state, &new) {
-            (SyncState::Synced { .. }, SyncState::Synced { .. }) => {}
+            (SyncState::Synced { .. }, SyncState::Synced { .. }) | (_, SyncState::Starting) => {}
             (_, SyncState::Synced { .. }) => info!(%resource, "in sync"),
             (SyncState::Failing { error: old, .. }, SyncState::Failing { error, .. })
                 if old == error => {}
             (_, SyncState::Failing { error, .. }) => {
                 warn!(%resource, error, "not in sync; what is known stays, and it is tried again");
             }
-            (_, SyncState::Starting) => {}
         }
         *state = new;
         true

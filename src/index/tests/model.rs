@@ -10,6 +10,7 @@ use proptest::sample::{select, subsequence};
 
 use super::support::{Pod, decide_restricted, namespace, restricted, uid};
 use crate::index::{Event, Lookup, Reader};
+use crate::reason::Reason;
 use crate::workload::{Namespace, PodUid, Workload};
 
 const PODS: [&str; 5] = ["a", "b", "c", "d", "e"];
@@ -81,10 +82,7 @@ fn assert_agree(reader: &Reader<String>, model: &Model) -> Result<(), TestCaseEr
             (Lookup::Pod(entry), [owner]) => {
                 prop_assert_eq!(&entry.workload, *owner);
                 let decision = entry.decision.as_ref().map(ToString::to_string);
-                prop_assert_eq!(
-                    decision.map_err(|reason| reason.code()),
-                    model.decide(owner)
-                );
+                prop_assert_eq!(decision.map_err(Reason::code), model.decide(owner));
             }
             (answer, owners) => {
                 prop_assert!(false, "{address}: {answer:?}, but it belongs to {owners:?}");

@@ -515,8 +515,9 @@ metadata: {name: anywhere}
 
     #[test]
     fn a_dump_of_a_large_cluster_is_read() {
-        let pod = |n: usize| format!("kind: Pod\nmetadata: {{name: p{n}}}\n---\n");
-        let text: String = (0..2_000).map(pod).collect();
-        assert_eq!(read_text(&text).unwrap().pods.len(), 2_000);
+        let item = |n: usize| format!("- {{kind: Pod, metadata: {{name: p{n}}}}}\n");
+        let items: String = (0..45_000).map(item).collect();
+        let manifests = read_text(&format!("kind: List\nitems:\n{items}")).unwrap();
+        assert_eq!(manifests.pods.len(), 45_000);
     }
 }

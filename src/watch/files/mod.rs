@@ -3,7 +3,7 @@
 //! The path is one file, or a folder whose `*.yaml`, `*.yml` and `*.json` files are read, not those of its subfolders and
 //! none that begins with a dot. Every change is read anew as a whole: either all of it is good and replaces what was known,
 //! or one line says what is wrong with it and nothing changes. Changes are noticed by inotify, and by reading again
-//! now and then where inotify is blind. Replace files by renaming, as editors and ConfigMap volumes do.
+//! now and then where inotify is blind. Replace files by renaming, as editors and `ConfigMap` volumes do.
 
 mod manifest;
 mod notice;

@@ -31,7 +31,7 @@ impl Notices {
         let (sender, inbox) = mpsc::channel(1);
         let notify = sender.clone();
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            if event.is_ok_and(|event| is_change(&event.kind)) {
+            if event.is_ok_and(|event| is_change(event.kind)) {
                 // Full means that one is waiting already.
                 let _ = notify.try_send(());
             }
@@ -90,7 +90,7 @@ fn folders(path: &Path) -> Vec<PathBuf> {
 }
 
 /// Writing itself is no change yet: what is half written is not read before it is closed. Reading is none at all.
-fn is_change(kind: &EventKind) -> bool {
+fn is_change(kind: EventKind) -> bool {
     match kind {
         EventKind::Access(access) => {
             matches!(access, AccessKind::Close(AccessMode::Write))

@@ -160,3 +160,19 @@ async fn a_folder_that_is_replaced_is_followed_in_its_new_place() {
     replace(&path.join("a.yaml"), &pod("c", "10.0.0.1"));
     watch.until_at("10.0.0.1", Some("c")).await;
 }
+
+#[tokio::test]
+async fn a_file_that_is_a_link_is_followed_where_it_really_is() {
+    let (here, there) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let (link, file) = (
+        here.path().join("pods.yaml"),
+        there.path().join("pods.yaml"),
+    );
+    fs::write(&file, pod("first", "10.0.0.1")).unwrap();
+    symlink(&file, &link).unwrap();
+    let mut watch = watch(&link);
+    watch.synced().await;
+
+    replace(&file, &pod("second", "10.0.0.1"));
+    watch.until_at("10.0.0.1", Some("second")).await;
+}

@@ -133,7 +133,7 @@ impl Failure {
         let says = |text: &str| chain().any(|error| error.to_string().contains(text));
         let detail = chain().last().map(one_line).unwrap_or_default();
 
-        if chain().any(|error| error.is::<Elapsed>())
+        if chain().any(<dyn Error>::is::<Elapsed>)
             || kinds().any(|kind| kind == io::ErrorKind::TimedOut)
         {
             Self::Silent { server }

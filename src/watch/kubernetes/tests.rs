@@ -1,6 +1,7 @@
 //! The watch against an API server that the tests play by hand, request by request, in paused time.
 
 mod server;
+mod sockets;
 
 use std::io;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use crate::secret::Secret;
 use crate::watch::objects::test_keys;
 
 /// `--cache-resync-period` in these tests.
-const RESYNC: Duration = Duration::from_secs(1800);
+const RESYNC: Duration = Duration::from_mins(30);
 
 /// A follower of the pods of node-1, and what it tells.
 struct Following {
@@ -116,7 +117,7 @@ async fn stream_one_pod(server: &mut Server, following: &mut Following) -> Strea
         "{request:?}"
     );
     let stream = request.stream();
-    stream.send(&event("ADDED", pod("a", "7")));
+    stream.send(&event("ADDED", &pod("a", "7")));
     stream.send(&end_of_list("7"));
     assert_eq!(following.event().await, "all: a");
     following.synced().await;
@@ -140,15 +141,15 @@ async fn a_streaming_list_of_this_nodes_pods_is_followed_by_its_changes() {
         );
     }
     let stream = request.stream();
-    stream.send(&event("ADDED", pod("a", "5")));
-    stream.send(&event("ADDED", pod("b", "7")));
+    stream.send(&event("ADDED", &pod("a", "5")));
+    stream.send(&event("ADDED", &pod("b", "7")));
     stream.send(&end_of_list("7"));
     assert_eq!(following.event().await, "all: a b");
     following.synced().await;
 
-    stream.send(&event("ADDED", pod("c", "8")));
-    stream.send(&event("MODIFIED", pod("a", "9")));
-    stream.send(&event("DELETED", pod("b", "10")));
+    stream.send(&event("ADDED", &pod("c", "8")));
+    stream.send(&event("MODIFIED", &pod("a", "9")));
+    stream.send(&event("DELETED", &pod("b", "10")));
     assert_eq!(following.event().await, "applied c");
     assert_eq!(following.event().await, "applied a");
     assert_eq!(following.event().await, "deleted uid-b");
@@ -187,7 +188,7 @@ async fn namespaces_are_asked_for_as_metadata_alone() {
         let metadata = json!({"name": "shop", "resourceVersion": "3"});
         stream.send(&event(
             "ADDED",
-            json!({"kind": "PartialObjectMetadata", "metadata": metadata}),
+            &json!({"kind": "PartialObjectMetadata", "metadata": metadata}),
         ));
         stream.send(&end_of_list("3"));
         let Some(Update::Events(events)) = updates.recv().await else {
@@ -258,7 +259,7 @@ async fn a_server_that_never_ends_its_streaming_list_is_listed_by_pages() {
     let mut server = Server::new();
     let mut following = Following::of(&server);
     let stream = server.request().await.stream();
-    stream.send(&event("ADDED", pod("a", "5")));
+    stream.send(&event("ADDED", &pod("a", "5")));
     let started = Instant::now();
     let list = server.request().await;
     assert!(list.query.contains("limit=500"), "{list:?}");
@@ -287,7 +288,7 @@ async fn a_server_that_does_not_answer_is_noticed() {
 async fn after_a_long_outage_we_are_in_sync_within_a_second_of_the_servers_return() {
     let mut server = Server::new();
     let mut following = Following::of(&server);
-    let down_until = Instant::now() + Duration::from_secs(600);
+    let down_until = Instant::now() + Duration::from_mins(10);
     let mut tries = 0;
     while Instant::now() < down_until {
         server
@@ -334,7 +335,7 @@ async fn after_a_long_outage_we_are_in_sync_within_a_second_of_the_servers_retur
 async fn a_refusal_by_rbac_is_told_and_not_asked_for_in_a_hot_loop() {
     let mut server = Server::new();
     let mut following = Following::of(&server);
-    let end = Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + Duration::from_mins(1);
     let mut tries = 0;
     while Instant::now() < end {
         server
@@ -356,7 +357,7 @@ async fn a_list_that_may_be_read_and_not_watched_is_no_hot_loop_either() {
     let mut server = Server::new();
     let mut following = Following::of(&server);
     server.request().await.refuse(422, "no streaming lists");
-    let end = Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + Duration::from_mins(1);
     let mut tries = 0;
     while Instant::now() < end {
         server.request().await.json(200, &json!({
@@ -384,7 +385,7 @@ async fn an_expired_watch_is_listed_anew_without_alarm() {
     tokio::time::advance(STEADY).await;
     stream.send(&event(
         "ERROR",
-        json!({"kind": "Status", "code": 410, "reason": "Expired", "message": "too old"}),
+        &json!({"kind": "Status", "code": 410, "reason": "Expired", "message": "too old"}),
     ));
 
     let request = server.request().await;
@@ -411,7 +412,7 @@ async fn a_watch_that_ends_in_an_orderly_way_is_resumed_where_it_was() {
     assert!(request.query.contains("resourceVersion=7"), "{request:?}");
     assert!(!request.query.contains("sendInitialEvents"), "{request:?}");
     let stream = request.stream();
-    stream.send(&event("DELETED", pod("a", "8")));
+    stream.send(&event("DELETED", &pod("a", "8")));
     assert_eq!(following.event().await, "deleted uid-a");
 }
 
@@ -438,7 +439,7 @@ async fn everything_is_listed_anew_when_the_resync_period_is_over() {
     let first = stream_one_pod(&mut server, &mut following).await;
     // Kube's watcher drops a watch that is silent for too long; this one is not.
     let alive = async {
-        let mut minutes = tokio::time::interval(Duration::from_secs(60));
+        let mut minutes = tokio::time::interval(Duration::from_mins(1));
         loop {
             minutes.tick().await;
             first.send(&json!({"type": "BOOKMARK", "object": {
@@ -464,6 +465,6 @@ async fn an_object_that_becomes_unusable_does_not_live_on_as_it_was() {
     let stream = stream_one_pod(&mut server, &mut following).await;
     let mut broken = pod("a", "8");
     broken["status"]["podIP"] = "not an address".into();
-    stream.send(&event("MODIFIED", broken));
+    stream.send(&event("MODIFIED", &broken));
     assert_eq!(following.event().await, "deleted uid-a");
 }

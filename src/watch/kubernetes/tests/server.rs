@@ -132,7 +132,7 @@ impl Stream {
 }
 
 /// One event of a watch, as the API server writes it: the type first.
-pub(super) fn event(kind: &str, object: Value) -> Value {
+pub(super) fn event(kind: &str, object: &Value) -> Value {
     json!({ "type": kind, "object": object })
 }
 
@@ -142,7 +142,7 @@ pub(super) fn end_of_list(version: &str) -> Value {
     let metadata = json!({"resourceVersion": version, "annotations": annotations});
     event(
         "BOOKMARK",
-        json!({"kind": "Pod", "apiVersion": "v1", "metadata": metadata}),
+        &json!({"kind": "Pod", "apiVersion": "v1", "metadata": metadata}),
     )
 }
 
