@@ -3,15 +3,30 @@
 //!
 //! # Layout
 //!
-//! The modules stand in their order of dependence: each uses only modules above it (`tests/architecture.rs` checks).
-//! Who is asking? [`index`]. Which role may it have? [`authorize`]. What are its credentials? `credentials`.
-//! The face to the pods is `imds`; the face to the kernel is the crate `podiam-intercept`.
+//! The modules stand below in their order of dependence: each uses only modules above it (`tests/architecture.rs`
+//! checks). Who is asking? [`index`]. Which role may it have? [`authorize`]. What are its credentials?
+//! [`credentials`]. The face to the pods is [`imds`]; the face to the kernel is the crate `podiam-intercept`.
+
+// Blank lines keep rustfmt from sorting the list.
+
+pub mod clock;
+
+pub mod secret;
+
+pub mod workload;
+
+pub mod reason;
+
+pub mod telemetry;
+
+pub mod metrics;
+
+pub mod config;
 
 pub mod authorize;
-pub mod clock;
-pub mod config;
-pub mod reason;
-pub mod secret;
-pub mod sts;
+
 pub mod upstream;
-pub mod workload;
+
+pub mod sts;
+
+pub mod lifecycle;

@@ -1,0 +1,142 @@
+//! The agent's life: what is missing before it is ready, the signal to leave, the drain. Parts register a
+//! [`Condition`] and report on it; `admin` shows them; `app` listens for signals.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+/// What the agent needs to be ready, and what of it is missing.
+#[derive(Clone, Default)]
+pub struct Readiness(Arc<Mutex<BTreeMap<&'static str, Option<String>>>>);
+
+/// One thing that must hold for the agent to be ready. Reported on by the part that sees to it.
+#[derive(Clone)]
+pub struct Condition {
+    name: &'static str,
+    readiness: Readiness,
+}
+
+impl Readiness {
+    /// Registers a condition. It counts as missing until it is reported to hold.
+    pub fn condition(&self, name: &'static str) -> Condition {
+        self.set(name, Some("starting".to_owned()));
+        Condition {
+            name,
+            readiness: self.clone(),
+        }
+    }
+
+    /// What is missing, each with the reason; empty when the agent is ready.
+    pub fn missing(&self) -> Vec<(&'static str, String)> {
+        let conditions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        conditions
+            .iter()
+            .filter_map(|(name, missing)| missing.clone().map(|why| (*name, why)))
+            .collect()
+    }
+
+    fn set(&self, name: &'static str, missing: Option<String>) -> bool {
+        let mut conditions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = conditions.insert(name, missing.clone());
+        before != Some(missing)
+    }
+}
+
+impl Condition {
+    /// It holds.
+    pub fn met(&self) {
+        if self.readiness.set(self.name, None) {
+            tracing::info!(condition = self.name, "ready");
+        }
+    }
+
+    /// It does not hold, and why: one line that says what to do.
+    pub fn missing(&self, why: impl Into<String>) {
+        let why = why.into();
+        if self.readiness.set(self.name, Some(why.clone())) {
+            tracing::warn!(condition = self.name, "not ready: {why}");
+        }
+    }
+}
+
+/// Tells every part that the agent is leaving. Cheap to clone.
+#[derive(Clone)]
+pub struct Drain(watch::Receiver<bool>);
+
+/// The one who says when.
+pub struct DrainTrigger(watch::Sender<bool>);
+
+/// A drain that nobody has asked for yet.
+pub fn drain() -> (DrainTrigger, Drain) {
+    let (sender, receiver) = watch::channel(false);
+    (DrainTrigger(sender), Drain(receiver))
+}
+
+impl DrainTrigger {
+    /// Asks every part to finish what is in flight and leave.
+    pub fn start(&self) {
+        self.0.send_replace(true);
+    }
+}
+
+impl Drain {
+    /// Waits until the agent is leaving.
+    pub async fn requested(&mut self) {
+        // An error means that the trigger is gone, and with it the agent.
+        let _ = self.0.wait_for(|leaving| *leaving).await;
+    }
+}
+
+/// Waits for SIGTERM or SIGINT and gives its name.
+pub async fn termination() -> io::Result<&'static str> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    })
+}
+
+/// Keeps secrets out of core files and of other processes' reach: no core dumps, not dumpable.
+pub fn seal_memory() -> io::Result<()> {
+    use nix::sys::{prctl, resource};
+    resource::setrlimit(resource::Resource::RLIMIT_CORE, 0, 0)?;
+    prctl::set_dumpable(false)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readiness_says_what_is_missing_and_why() {
+        let readiness = Readiness::default();
+        let pods = readiness.condition("pods");
+        let rules = readiness.condition("rules");
+        rules.met();
+        assert_eq!(readiness.missing(), [("pods", "starting".to_owned())]);
+        pods.missing("the API server refuses");
+        assert_eq!(
+            readiness.missing(),
+            [("pods", "the API server refuses".to_owned())]
+        );
+        pods.met();
+        assert!(readiness.missing().is_empty());
+        rules.missing("gone");
+        assert_eq!(readiness.missing(), [("rules", "gone".to_owned())]);
+    }
+
+    #[tokio::test]
+    async fn a_drain_reaches_every_part_also_those_that_ask_late() {
+        let (trigger, drain) = drain();
+        let mut waiting = drain.clone();
+        let task = tokio::spawn(async move { waiting.requested().await });
+        trigger.start();
+        task.await.unwrap();
+        drain.clone().requested().await;
+    }
+}

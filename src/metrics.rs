@@ -1,0 +1,349 @@
+//! The metric families: kube2iam's names and labels kept, ours beside them. Everybody above reports here; `admin`
+//! renders. Labels are bounded: a role is named only as long as the table of roles is not full.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use prometheus::core::Collector;
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+/// Distinct values of a `role_arn` label before further roles are counted as `other`: twice the pods a node can have.
+const MAX_ROLES: usize = 500;
+
+/// What a handler is called in kube2iam's metrics and in ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handler {
+    /// The name of the role.
+    SecurityCredentials,
+    /// The role's credentials.
+    Role,
+    /// /healthz.
+    Health,
+    /// What is passed on to the real metadata service.
+    ReverseProxy,
+    /// IMDSv2 tokens (kube2iam passed them on).
+    Token,
+    /// `iam/info` and the listings, which we make ourselves.
+    Synthesised,
+    /// Refused before it was known what is asked for.
+    None,
+}
+
+impl Handler {
+    fn name(self) -> &'static str {
+        match self {
+            Self::SecurityCredentials => "securityCredentialsHandler",
+            Self::Role => "roleHandler",
+            Self::Health => "healthHandler",
+            Self::ReverseProxy => "reverseProxyHandler",
+            Self::Token => "tokenHandler",
+            Self::Synthesised => "synthesisedHandler",
+            Self::None => "none",
+        }
+    }
+}
+
+/// All families of one agent. Made once; shared by reference.
+pub struct Metrics {
+    registry: Registry,
+    iam_request_duration: HistogramVec,
+    iam_cache_hits: IntCounterVec,
+    ambiguous_addresses: IntCounter,
+    unknown_addresses: IntCounter,
+    http_request_duration: HistogramVec,
+    role_served: Histogram,
+    healthcheck_status: IntGauge,
+    refusals: IntCounterVec,
+    connections: IntGauge,
+    pods: IntGauge,
+    source_synced: IntGaugeVec,
+    source_errors: IntCounterVec,
+    roles: Mutex<HashSet<String>>,
+}
+
+impl Metrics {
+    /// Registers every family.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let buckets = prometheus::exponential_buckets(0.001, 2.0, 14)?;
+        let histograms = |name: &str, help: &str, labels: &[&str]| {
+            let options = HistogramOpts::new(name, help).buckets(buckets.clone());
+            register(&registry, HistogramVec::new(options, labels))
+        };
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            register(&registry, IntCounterVec::new(Opts::new(name, help), labels))
+        };
+        let gauges = |name: &str, help: &str, labels: &[&str]| {
+            register(&registry, IntGaugeVec::new(Opts::new(name, help), labels))
+        };
+        let counter = |name: &str, help: &str| register(&registry, IntCounter::new(name, help));
+        let gauge = |name: &str, help: &str| register(&registry, IntGauge::new(name, help));
+
+        let http_request_duration = histograms(
+            "kube2iam_http_request_duration_seconds",
+            "Time taken to answer a request, by status code, method and handler.",
+            &["code", "method", "handler"],
+        )?;
+        let role_served =
+            http_request_duration.with_label_values(&["200", "GET", Handler::Role.name()]);
+        let iam_request_duration = histograms(
+            "kube2iam_iam_request_duration_seconds",
+            "Time taken by AssumeRole, by outcome (Success or the AWS error code) and role.",
+            &["code", "role_arn"],
+        )?;
+        let iam_cache_hits = counters(
+            "kube2iam_iam_cache_hits_total",
+            "Requests answered with credentials that were there already, by role.",
+            &["role_arn"],
+        )?;
+        let ambiguous_addresses = counter(
+            "kube2iam_iam_k8s_dup_req_count",
+            "Requests from an address that more than one pod claims; podiam refuses them.",
+        )?;
+        // For kube2iam's dashboards; it stays at zero because podiam refuses instead of guessing.
+        counter(
+            "kube2iam_iam_k8s_dup_req_success_count",
+            "Requests from such an address for which one pod was guessed; always 0.",
+        )?;
+        let unknown_addresses = counter(
+            "kube2iam_iam_k8s_pod_not_in_pod_cache",
+            "Requests from an address of which no pod was known when they arrived.",
+        )?;
+        let healthcheck_status = gauge(
+            "kube2iam_healthcheck_status",
+            "1 if the last health check reached the metadata service, else 0.",
+        )?;
+        let refusals = counters(
+            "podiam_refusals_total",
+            "Requests refused, by reason.",
+            &["reason"],
+        )?;
+        let connections = gauge("podiam_connections", "Connections open on the pods' port.")?;
+        let pods = gauge("podiam_pods", "Pods known.")?;
+        let source_synced = gauges(
+            "podiam_source_synced",
+            "1 while the view of a resource is complete and followed, else 0.",
+            &["resource"],
+        )?;
+        let source_errors = counters(
+            "podiam_source_errors_total",
+            "Failures to list or watch a resource, or to read the manifests.",
+            &["resource"],
+        )?;
+        gauges(
+            "kube2iam_info",
+            "The version, as labels; always 1.",
+            &["version", "build_date", "commit_hash"],
+        )?
+        .with_label_values(&[
+            env!("CARGO_PKG_VERSION"),
+            option_env!("PODIAM_BUILD_DATE").unwrap_or("unknown"),
+            option_env!("PODIAM_COMMIT").unwrap_or("unknown"),
+        ])
+        .set(1);
+        Ok(Self {
+            registry,
+            iam_request_duration,
+            iam_cache_hits,
+            ambiguous_addresses,
+            unknown_addresses,
+            http_request_duration,
+            role_served,
+            healthcheck_status,
+            refusals,
+            connections,
+            pods,
+            source_synced,
+            source_errors,
+            roles: Mutex::default(),
+        })
+    }
+
+    /// A request was answered.
+    pub fn request(&self, handler: Handler, method: &hyper::Method, status: u16, took: Duration) {
+        if handler == Handler::Role && status == 200 && method == hyper::Method::GET {
+            return self.role_served.observe(took.as_secs_f64());
+        }
+        let method = match method.as_str() {
+            known @ ("GET" | "HEAD" | "PUT" | "POST" | "DELETE" | "OPTIONS" | "PATCH") => known,
+            _ => "other",
+        };
+        let mut digits = digits(status);
+        let code = std::str::from_utf8_mut(&mut digits).map_or("0", |code| code);
+        self.http_request_duration
+            .with_label_values(&[code, method, handler.name()])
+            .observe(took.as_secs_f64());
+    }
+
+    /// A request was refused, for a reason with this code.
+    pub fn refused(&self, code: &str) {
+        self.refusals.with_label_values(&[code]).inc();
+    }
+
+    /// `AssumeRole` came back, with `Success` or an AWS error code.
+    pub fn assume_role(&self, role_arn: &str, code: &str, took: Duration) {
+        self.iam_request_duration
+            .with_label_values(&[code, &self.role_label(role_arn)])
+            .observe(took.as_secs_f64());
+    }
+
+    /// The counter of requests of one role that were answered from memory.
+    pub fn cache_hits(&self, role_arn: &str) -> IntCounter {
+        self.iam_cache_hits
+            .with_label_values(&[&self.role_label(role_arn)])
+    }
+
+    /// A request came from an address that more than one pod claims.
+    pub fn ambiguous_address(&self) {
+        self.ambiguous_addresses.inc();
+    }
+
+    /// A request came from an address of which no pod is known.
+    pub fn unknown_address(&self) {
+        self.unknown_addresses.inc();
+    }
+
+    /// The outcome of a health check.
+    pub fn health(&self, good: bool) {
+        self.healthcheck_status.set(i64::from(good));
+    }
+
+    /// Counts an open connection for as long as the guard lives.
+    pub fn connection(&self) -> ConnectionGuard {
+        self.connections.inc();
+        ConnectionGuard(self.connections.clone())
+    }
+
+    /// How many pods are known.
+    pub fn set_pods(&self, count: usize) {
+        self.pods.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Whether the view of `resource` is complete and followed.
+    pub fn set_source_synced(&self, resource: &str, synced: bool) {
+        self.source_synced
+            .with_label_values(&[resource])
+            .set(i64::from(synced));
+    }
+
+    /// The source of `resource` failed.
+    pub fn source_failed(&self, resource: &str) {
+        self.source_errors.with_label_values(&[resource]).inc();
+    }
+
+    /// Everything in the Prometheus text format.
+    pub fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
+        let mut text = Vec::with_capacity(16 << 10);
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+
+    fn role_label(&self, role_arn: &str) -> String {
+        let mut roles = self.roles.lock().unwrap_or_else(PoisonError::into_inner);
+        if roles.contains(role_arn) {
+            role_arn.to_owned()
+        } else if roles.len() < MAX_ROLES {
+            roles.insert(role_arn.to_owned());
+            role_arn.to_owned()
+        } else {
+            "other".to_owned()
+        }
+    }
+}
+
+/// Counts one open connection until it is dropped.
+pub struct ConnectionGuard(IntGauge);
+
+impl Drop for ConnectionGuard {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+fn register<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    family: Result<C, prometheus::Error>,
+) -> Result<C, prometheus::Error> {
+    let family = family?;
+    registry.register(Box::new(family.clone()))?;
+    Ok(family)
+}
+
+/// A status code's digits, without an allocation.
+fn digits(status: u16) -> [u8; 3] {
+    let digit = |value: u16| b'0' + u8::try_from(value % 10).unwrap_or(0);
+    [digit(status / 100), digit(status / 10), digit(status)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(metrics: &Metrics) -> String {
+        String::from_utf8(metrics.render().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_families_keep_kube2iams_names_and_labels() {
+        let metrics = Metrics::new().unwrap();
+        metrics.request(
+            Handler::Role,
+            &hyper::Method::GET,
+            200,
+            Duration::from_millis(1),
+        );
+        metrics.request(
+            Handler::SecurityCredentials,
+            &hyper::Method::GET,
+            404,
+            Duration::ZERO,
+        );
+        metrics.assume_role(
+            "arn:aws:iam::123456789012:role/r",
+            "Success",
+            Duration::from_millis(40),
+        );
+        metrics.cache_hits("arn:aws:iam::123456789012:role/r").inc();
+        metrics.health(true);
+        let text = text(&metrics);
+        for line in [
+            r#"kube2iam_http_request_duration_seconds_count{code="200",handler="roleHandler",method="GET"} 1"#,
+            r#"kube2iam_http_request_duration_seconds_count{code="404",handler="securityCredentialsHandler",method="GET"} 1"#,
+            r#"kube2iam_http_request_duration_seconds_bucket{code="200",handler="roleHandler",method="GET",le="8.192"} 1"#,
+            r#"kube2iam_iam_request_duration_seconds_count{code="Success",role_arn="arn:aws:iam::123456789012:role/r"} 1"#,
+            r#"kube2iam_iam_cache_hits_total{role_arn="arn:aws:iam::123456789012:role/r"} 1"#,
+            "kube2iam_iam_k8s_dup_req_count 0",
+            "kube2iam_iam_k8s_dup_req_success_count 0",
+            "kube2iam_iam_k8s_pod_not_in_pod_cache 0",
+            "kube2iam_healthcheck_status 1",
+            "kube2iam_info{",
+        ] {
+            assert!(text.contains(line), "missing {line} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn the_number_of_role_labels_is_bounded() {
+        let metrics = Metrics::new().unwrap();
+        for role in 0..2 * MAX_ROLES {
+            metrics.cache_hits(&format!("role-{role}")).inc();
+        }
+        let series = text(&metrics)
+            .lines()
+            .filter(|line| line.starts_with("kube2iam_iam_cache_hits_total{"))
+            .count();
+        assert_eq!(series, MAX_ROLES + 1);
+    }
+
+    #[test]
+    fn unknown_methods_share_one_label() {
+        let metrics = Metrics::new().unwrap();
+        let method = hyper::Method::from_bytes(b"ANYTHING").unwrap();
+        metrics.request(Handler::None, &method, 405, Duration::ZERO);
+        assert!(text(&metrics).contains(r#"method="other""#));
+    }
+}
