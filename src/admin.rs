@@ -68,16 +68,26 @@ impl Admin {
         }
         match request.uri().path() {
             "/healthz" => match self.imds.get() {
-                Some(imds) => document(StatusCode::OK, "application/json", imds.health_document().await),
+                Some(imds) => document(
+                    StatusCode::OK,
+                    "application/json",
+                    imds.health_document().await,
+                ),
                 None => text(StatusCode::OK, "starting\n"),
             },
             "/readyz" => self.readyz(),
             "/metrics" => match self.metrics.render() {
                 Ok(body) => document(StatusCode::OK, "text/plain; version=0.0.4", body),
-                Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("cannot render the metrics: {error}\n")),
+                Err(error) => text(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    format!("cannot render the metrics: {error}\n"),
+                ),
             },
             "/debug/store" if self.debug_store => self.store(),
-            _ => text(StatusCode::NOT_FOUND, "here are /healthz, /readyz, /metrics, and with --debug /debug/store\n"),
+            _ => text(
+                StatusCode::NOT_FOUND,
+                "here are /healthz, /readyz, /metrics, and with --debug /debug/store\n",
+            ),
         }
     }
 
@@ -86,7 +96,10 @@ impl Admin {
         if missing.is_empty() {
             return text(StatusCode::OK, "ok\n");
         }
-        let lines: String = missing.iter().map(|(name, why)| format!("{name}: {why}\n")).collect();
+        let lines: String = missing
+            .iter()
+            .map(|(name, why)| format!("{name}: {why}\n"))
+            .collect();
         text(StatusCode::SERVICE_UNAVAILABLE, lines)
     }
 
@@ -122,6 +135,8 @@ fn text(status: StatusCode, body: impl Into<Bytes>) -> Reply {
 fn document(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Reply {
     let mut reply = Response::new(Full::new(body.into()));
     *reply.status_mut() = status;
-    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    reply
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     reply
 }

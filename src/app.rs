@@ -1,26 +1,28 @@
 //! The only file that knows everyone: it makes the parts, gives each what it needs, and ends them in order.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use podiam_iam::{BaseArn, RoleArn};
-use podiam_intercept::{Rules, nftables};
+use podiam_intercept::{METADATA_V4, Rules, nftables};
 use thiserror::Error;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::watch as channel;
 
 use crate::admin::{self, Admin};
 use crate::authorize::{self, Grant, Policy};
 use crate::clock::Clock;
-use crate::config::{Config, Discoverable, Interception, LogFormat, Metadata};
+use crate::config::{Config, Discoverable, Interception, LogFormat};
 use crate::credentials::{Credentials, Observer, Terms};
 use crate::imds::allow::AllowList;
 use crate::imds::token::{KeyError, Tokens};
 use crate::imds::{Imds, server};
 use crate::index::{Index, Reader};
-use crate::lifecycle::{self, Condition, Readiness};
+use crate::lifecycle::{self, Condition, Drain, Readiness};
 use crate::metrics::Metrics;
 use crate::sts::{self, Sts};
 use crate::telemetry::{self, Chain};
@@ -70,7 +72,9 @@ pub enum AppError {
         source: podiam_iam::ArnError,
     },
     /// A default role by name, and no base ARN to complete it.
-    #[error("--default-role={value} is a name; it needs --base-role-arn or --auto-discover-base-arn to complete it")]
+    #[error(
+        "--default-role={value} is a name; it needs --base-role-arn or --auto-discover-base-arn to complete it"
+    )]
     DefaultRoleWithoutBase {
         /// What was given or discovered.
         value: String,
@@ -86,26 +90,325 @@ pub fn run(config: Config) -> Result<(), AppError> {
     for notice in &config.notices {
         tracing::warn!("{notice}");
     }
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(control(config))
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(control(config))
 }
 
 /// Everything but the pods' requests: it runs on the main thread.
 async fn control(config: Config) -> Result<(), AppError> {
-    let termination = lifecycle::termination()?;
+    let (trigger, drain) = lifecycle::drain();
+    let termination = lifecycle::termination();
+    tokio::pin!(termination);
+    let workers = tokio::select! {
+        started = start(config, drain) => started?,
+        signal = &mut termination => {
+            tracing::info!("{}: leaving before anything was served", signal?);
+            return Ok(());
+        }
+    };
+    let signal = termination.await?;
+    tracing::info!("{signal}: leaving; the interception rules stay");
+    trigger.start();
+    let finished = tokio::task::spawn_blocking(move || {
+        workers.into_iter().all(|worker| worker.join().is_ok())
+    });
+    if tokio::time::timeout(DRAIN_TIME, finished).await.is_err() {
+        tracing::warn!("requests are still in flight after {DRAIN_TIME:?}: leaving all the same");
+    }
+    Ok(())
+}
+
+/// Starts every part, in the order in which they need each other, and gives the data workers.
+async fn start(config: Config, drain: Drain) -> Result<Vec<JoinHandle<()>>, AppError> {
     let metrics = Arc::new(Metrics::new()?);
     let readiness = Readiness::default();
     let clock = Clock::system();
     let upstream = Arc::new(Upstream::new(&config.metadata.address)?);
     let tokens = Tokens::open(config.state_dir.as_deref())?;
-
     let answers = Arc::new(OnceLock::new());
     serve_admin(&config, &readiness, &metrics, &answers).await?;
-    let serving = serve(config, readiness, metrics, clock, upstream, tokens, answers);
-    tokio::pin!(serving);
-    let (trigger, drain) = lifecycle::drain();
-    tokio::select! {
-        ended = &mut serving => return ended.map(|_| ()),
-        signal = termination => tracing::info!("{signal}: leaving; the interception rules stay"),
-    }
+
+    // Registered before anything is waited for, so that /readyz never says "ok" too early.
+    let pods_known = readiness.condition("pods");
+    let node_credentials = readiness.condition("node-credentials");
+    let rules_in_place = readiness.condition("interception");
+
+    let rules = discover(&config, &upstream, &readiness.condition("instance-profile")).await?;
+    let policy = Arc::new(Policy::new(rules));
+    let deciding = Arc::clone(&policy);
+    let (index, pods) = Index::new(move |pod, namespace| deciding.decide(pod, namespace));
+
+    let sts = Arc::new(Sts::new(
+        sts::Settings {
+            region: config.sessions.region.clone(),
+            metadata_address: Some(config.metadata.address.clone()),
+        },
+        clock.clone(),
+    ));
+    let credentials = Credentials::new(
+        Arc::clone(&sts) as _,
+        clock.clone(),
+        Terms {
+            refresh_age: config.sessions.refresh_age,
+            error_ttl: config.sessions.error_ttl,
+        },
+        Arc::clone(&metrics) as _,
+        Handle::current(),
+    );
+    let imds = Arc::new(Imds {
+        pods: pods.clone(),
+        policy,
+        credentials: credentials.clone(),
+        tokens,
+        upstream,
+        allow: AllowList::new(&config.metadata),
+        imdsv2: config.metadata.imdsv2,
+        host_ip: config.node.host_ip,
+        access_log: config.logs.access,
+        metrics: Arc::clone(&metrics),
+        clock: clock.clone(),
+    });
+    let _ = answers.set(Arc::clone(&imds));
+
+    tokio::spawn(follow_pods(pods, credentials, Arc::clone(&metrics)));
+    tokio::spawn(check_node_credentials(sts, node_credentials));
+    let workers = start_workers(&config, &imds, &drain)?;
+    tokio::spawn(intercept(
+        config.interception.clone(),
+        config.node.host_ip,
+        config.listen.pods.port(),
+        rules_in_place,
+    ));
+
+    let (status, seen) = channel::channel(SourceStatus::default());
+    tokio::spawn(report_source(seen, pods_known, metrics));
+    tokio::spawn(async move {
+        let Config {
+            node,
+            pods,
+            annotations,
+            ..
+        } = config;
+        watch::run(
+            &pods,
+            node.name.as_deref(),
+            &annotations,
+            &clock,
+            index,
+            status,
+        )
+        .await;
+    });
+    Ok(workers)
+}
+
+async fn serve_admin(
+    config: &Config,
+    readiness: &Readiness,
+    metrics: &Arc<Metrics>,
+    answers: &Arc<OnceLock<Arc<Imds>>>,
+) -> Result<(), AppError> {
+    let address = config.listen.admin;
+    let failed = |source| AppError::Listen {
+        address,
+        what: "administration",
+        flag: "--metrics-port",
+        source,
+    };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    tracing::info!(address = %listener.local_addr().map_err(failed)?, "the admin socket listens");
+    let admin = Arc::new(Admin {
+        readiness: readiness.clone(),
+        metrics: Arc::clone(metrics),
+        imds: Arc::clone(answers),
+        debug_store: config.listen.debug_store,
+    });
+    tokio::spawn(admin::serve(listener, admin));
     Ok(())
+}
+
+fn start_workers(
+    config: &Config,
+    imds: &Arc<Imds>,
+    drain: &Drain,
+) -> Result<Vec<JoinHandle<()>>, AppError> {
+    let address = config.listen.pods;
+    let failed = |source| AppError::Listen {
+        address,
+        what: "pods",
+        flag: "--app-port and --host-ip",
+        source,
+    };
+    let listeners = server::bind(address, config.listen.data_workers).map_err(failed)?;
+    for listener in &listeners {
+        tracing::info!(address = %listener.local_addr().map_err(failed)?, "the pods' socket listens");
+    }
+    let start = |(number, listener)| {
+        server::start_worker(number, listener, Arc::clone(imds), drain.clone())
+    };
+    Ok(listeners
+        .into_iter()
+        .enumerate()
+        .map(start)
+        .collect::<Result<_, _>>()?)
+}
+
+/// The rules of decision, with what the real metadata service has to be asked for. Asks until it answers.
+async fn discover(
+    config: &Config,
+    upstream: &Upstream,
+    condition: &Condition,
+) -> Result<authorize::Rules, AppError> {
+    let base = match &config.roles.base {
+        Discoverable::Absent => None,
+        Discoverable::Given(base) => Some(base.clone()),
+        Discoverable::Discover => Some(insist(condition, "base ARN", || upstream.base_arn()).await),
+    };
+    let default_role = match &config.roles.default_role {
+        Discoverable::Absent => None,
+        Discoverable::Given(role) => Some(role.clone()),
+        Discoverable::Discover => {
+            Some(insist(condition, "default role", || upstream.node_role_name()).await)
+        }
+    };
+    let default_role = default_role
+        .map(|value| complete(value, base.as_ref()))
+        .transpose()?;
+    condition.met();
+    Ok(authorize::Rules {
+        base,
+        default_role,
+        restrictions: config.roles.namespace_restrictions,
+        naming: config.sessions.naming,
+        session_duration: config.sessions.duration,
+        host_ip: config.node.host_ip,
+        keys: config.annotations.clone(),
+    })
+}
+
+/// Asks until there is an answer, and says meanwhile what is missing.
+async fn insist<T, F>(condition: &Condition, what: &str, ask: impl Fn() -> F) -> T
+where
+    F: Future<Output = Result<Option<T>, UpstreamError>>,
+{
+    loop {
+        match ask().await {
+            Ok(Some(answer)) => return answer,
+            Ok(None) => condition.missing(format!(
+                "no {what} to discover: the instance has no instance profile; attach one or give it by its flag"
+            )),
+            Err(error) => condition.missing(format!("the {what} is not discovered: {}", Chain(&error))),
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+fn complete(value: String, base: Option<&BaseArn>) -> Result<RoleArn, AppError> {
+    let role = if RoleArn::is_meant(&value) {
+        RoleArn::parse(&value)
+    } else if let Some(base) = base {
+        base.complete(&value)
+    } else {
+        return Err(AppError::DefaultRoleWithoutBase { value });
+    };
+    role.map_err(|source| AppError::DefaultRole { value, source })
+}
+
+/// Tells the credentials which grants are wanted, whenever the pods have changed.
+async fn follow_pods(pods: Reader<Grant>, credentials: Credentials, metrics: Arc<Metrics>) {
+    let mut generations = pods.generations();
+    while generations.changed().await.is_ok() {
+        let snapshot = pods.snapshot();
+        metrics.set_pods(snapshot.pods().len());
+        credentials.set_wanted(snapshot.wanted().cloned());
+    }
+}
+
+/// Reports how the source of pods stands: /readyz and the metrics. The log has it from `watch`.
+async fn report_source(
+    mut status: channel::Receiver<SourceStatus>,
+    condition: Condition,
+    metrics: Arc<Metrics>,
+) {
+    loop {
+        let now = status.borrow_and_update().clone();
+        for (resource, state) in [
+            (Resource::Pods, &now.pods),
+            (Resource::Namespaces, &now.namespaces),
+        ] {
+            let name = resource.to_string();
+            metrics.set_source_synced(&name, matches!(state, SyncState::Synced { .. }));
+            if matches!(state, SyncState::Failing { .. }) {
+                metrics.source_failed(&name);
+            }
+        }
+        if now.is_synced() {
+            condition.met();
+        } else {
+            condition.missing(now.problems().join("; "));
+        }
+        if status.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Looks whether the node's own credentials can be had: often until they can, then once a minute.
+async fn check_node_credentials(sts: Arc<Sts>, condition: Condition) {
+    loop {
+        let pause = match sts.node_identity_usable().await {
+            Ok(()) => {
+                condition.met();
+                NODE_CREDENTIALS_CHECK
+            }
+            Err(error) => {
+                condition.missing(error.to_string());
+                RETRY
+            }
+        };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// Writes the rules, now that the port listens, until the kernel takes them. They stay when the agent leaves.
+async fn intercept(
+    interception: Interception,
+    host_ip: Option<IpAddr>,
+    port: u16,
+    condition: Condition,
+) {
+    let interfaces = match interception {
+        Interception::None => return condition.met(),
+        Interception::Nftables(interfaces) => interfaces,
+    };
+    let Some(IpAddr::V4(host_ip)) = host_ip else {
+        return condition.missing("--intercept=nftables needs an IPv4 --host-ip to send pods to");
+    };
+    let rules = Rules::new(METADATA_V4, SocketAddrV4::new(host_ip, port), interfaces);
+    loop {
+        let rules = rules.clone();
+        match tokio::task::spawn_blocking(move || nftables::install(&rules)).await {
+            Ok(Ok(outcome)) => {
+                tracing::info!(?outcome, "interception rules");
+                return condition.met();
+            }
+            Ok(Err(error)) => {
+                condition.missing(format!("the rules are not in place: {}", Chain(&error)))
+            }
+            Err(error) => condition.missing(format!("the rules are not in place: {error}")),
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+impl Observer for Metrics {
+    fn assume_finished(&self, role: &RoleArn, code: &'static str, took: Duration) {
+        self.assume_role(role.as_str(), code, took);
+    }
+
+    fn cache_hit(&self, role: &RoleArn) {
+        self.cache_hits(role.as_str()).inc();
+    }
 }

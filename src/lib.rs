@@ -37,4 +37,10 @@ pub mod credentials;
 
 pub mod lifecycle;
 
+pub mod imds;
+
+pub mod admin;
+
+pub mod app;
+
 pub mod commands;

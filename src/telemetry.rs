@@ -12,7 +12,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, filter};
 
 /// Starts logging. Our own events are kept from `level` on, those of libraries from `warn` on (from `level` on when
-/// that is `trace`). Does nothing if logging was started before, as in tests.
+/// that is `trace`). kube's are never kept: where it cannot parse a reply it logs the body, a pod's environment
+/// included, and `watch` tells its errors anyway. Does nothing if logging was started before, as in tests.
 pub fn init(json: bool, level: Level) {
     let libraries = if level == Level::TRACE {
         level
@@ -21,7 +22,9 @@ pub fn init(json: bool, level: Level) {
     };
     let filter = filter::Targets::new()
         .with_default(LevelFilter::from_level(libraries))
-        .with_target("podiam", level);
+        .with_target("podiam", level)
+        .with_target("kube_client", LevelFilter::OFF)
+        .with_target("kube_runtime", LevelFilter::OFF);
     let layer = tracing_subscriber::fmt::layer()
         .with_writer(io::stdout)
         .with_target(false);

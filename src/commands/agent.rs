@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use super::{Failure, print};
-use crate::config::{AgentArgs, Config, Program};
+use crate::app;
+use crate::config::{AgentArgs, Program};
 
 pub(super) fn run(args: AgentArgs, program: Program) -> Result<ExitCode, Failure> {
     if args.wants_version() {
@@ -11,9 +12,6 @@ pub(super) fn run(args: AgentArgs, program: Program) -> Result<ExitCode, Failure
         return Ok(ExitCode::SUCCESS);
     }
     let config = args.validate(program).map_err(Failure::Configuration)?;
-    start(config)
-}
-
-fn start(_config: Config) -> Result<ExitCode, Failure> {
-    Err(anyhow::anyhow!("crate::app::run is not connected on this branch").into())
+    app::run(config)?;
+    Ok(ExitCode::SUCCESS)
 }

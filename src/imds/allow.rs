@@ -109,7 +109,11 @@ impl AllowList {
                 .copied()
                 .flatten()
                 .map(|path| Cow::Borrowed(*path))
-                .chain(named.filter(|path| !is_forbidden(path)).map(|path| Cow::Owned(path.to_owned())))
+                .chain(
+                    named
+                        .filter(|path| !is_forbidden(path))
+                        .map(|path| Cow::Owned(path.to_owned())),
+                )
                 .collect(),
             interfaces_and_tags: config.profile == MetadataProfile::Safe,
             user_data: config.allow_user_data,
@@ -119,15 +123,24 @@ impl AllowList {
     /// The upstream path for `path` (what follows the version, without slashes around it), if pods may see it.
     pub(super) fn find(&self, path: &str) -> Option<MetadataPath> {
         if is_forbidden(path) {
-            return (self.user_data && path == "user-data").then_some(MetadataPath(Cow::Borrowed("/latest/user-data")));
+            return (self.user_data && path == "user-data")
+                .then_some(MetadataPath(Cow::Borrowed("/latest/user-data")));
         }
         let listed = self.documents.get(path).map(Cow::as_ref);
         let allowed = listed.map(str::to_owned).or_else(|| {
-            self.interfaces_and_tags.then(|| interface_document(path).or_else(|| tag(path))).flatten()
+            self.interfaces_and_tags
+                .then(|| interface_document(path).or_else(|| tag(path)))
+                .flatten()
         })?;
         // The real service lists interfaces under their directory's name with its slash.
-        let slash = if is_interface_directory(&allowed) { "/" } else { "" };
-        Some(MetadataPath(Cow::Owned(format!("/latest/{allowed}{slash}"))))
+        let slash = if is_interface_directory(&allowed) {
+            "/"
+        } else {
+            ""
+        };
+        Some(MetadataPath(Cow::Owned(format!(
+            "/latest/{allowed}{slash}"
+        ))))
     }
 
     /// The names directly below `meta-data/` that lead somewhere, as IMDS lists them: sorted, directories with a slash.
@@ -136,7 +149,10 @@ impl AllowList {
             .documents
             .iter()
             .filter_map(|path| path.strip_prefix("meta-data/"))
-            .map(|path| path.split_once('/').map_or_else(|| path.to_owned(), |(first, _)| format!("{first}/")))
+            .map(|path| {
+                path.split_once('/')
+                    .map_or_else(|| path.to_owned(), |(first, _)| format!("{first}/"))
+            })
             .chain(std::iter::once("iam/".to_owned()))
             .collect();
         names.sort_unstable();
@@ -147,26 +163,44 @@ impl AllowList {
 
 /// Whether a path may never be forwarded, whatever the configuration says (user-data has a flag of its own).
 pub fn is_forbidden(path: &str) -> bool {
-    let mut segments = path.trim_matches('/').split('/').map(str::to_ascii_lowercase);
-    let Some(first) = segments.next() else { return true };
+    let mut segments = path
+        .trim_matches('/')
+        .split('/')
+        .map(str::to_ascii_lowercase);
+    let Some(first) = segments.next() else {
+        return true;
+    };
     match first.as_str() {
-        "meta-data" => segments
-            .next()
-            .is_none_or(|name| matches!(name.as_str(), "iam" | "identity-credentials" | "public-keys" | "")),
-        "dynamic" => path.split('/').any(|name| matches!(name, "signature" | "pkcs7" | "rsa2048")),
+        "meta-data" => segments.next().is_none_or(|name| {
+            matches!(
+                name.as_str(),
+                "iam" | "identity-credentials" | "public-keys" | ""
+            )
+        }),
+        "dynamic" => path
+            .split('/')
+            .any(|name| matches!(name, "signature" | "pkcs7" | "rsa2048")),
         _ => true,
     }
 }
 
 fn interface_document(path: &str) -> Option<String> {
-    let (mac, document) = path.strip_prefix(INTERFACES)?.split_once('/').unwrap_or((&path[INTERFACES.len()..], ""));
-    let octets = mac.split(':').filter(|octet| octet.len() == 2 && octet.bytes().all(|b| b.is_ascii_hexdigit()));
+    let (mac, document) = path
+        .strip_prefix(INTERFACES)?
+        .split_once('/')
+        .unwrap_or((&path[INTERFACES.len()..], ""));
+    let octets = mac
+        .split(':')
+        .filter(|octet| octet.len() == 2 && octet.bytes().all(|b| b.is_ascii_hexdigit()));
     if mac.len() != "00:00:00:00:00:00".len() || octets.count() != 6 {
         return None;
     }
     match document {
         "" => Some(format!("{INTERFACES}{mac}")),
-        _ => INTERFACE.iter().find(|known| **known == document).map(|known| format!("{INTERFACES}{mac}/{known}")),
+        _ => INTERFACE
+            .iter()
+            .find(|known| **known == document)
+            .map(|known| format!("{INTERFACES}{mac}/{known}")),
     }
 }
 
@@ -207,13 +241,25 @@ mod tests {
             ("dynamic/instance-identity/document", true, true),
             ("meta-data/hostname", false, true),
             ("meta-data/network/interfaces/macs", false, true),
-            ("meta-data/network/interfaces/macs/0a:00:00:00:00:01", false, true),
-            ("meta-data/network/interfaces/macs/0a:00:00:00:00:01/vpc-id", false, true),
+            (
+                "meta-data/network/interfaces/macs/0a:00:00:00:00:01",
+                false,
+                true,
+            ),
+            (
+                "meta-data/network/interfaces/macs/0a:00:00:00:00:01/vpc-id",
+                false,
+                true,
+            ),
             ("meta-data/tags/instance/Name", false, true),
             ("meta-data/tags/instance/kubernetes.io", false, true),
         ] {
             assert!(!finds(MetadataProfile::None, path), "none: {path}");
-            assert_eq!(finds(MetadataProfile::Minimal, path), minimal, "minimal: {path}");
+            assert_eq!(
+                finds(MetadataProfile::Minimal, path),
+                minimal,
+                "minimal: {path}"
+            );
             assert_eq!(finds(MetadataProfile::Safe, path), safe, "safe: {path}");
         }
     }
@@ -261,8 +307,14 @@ mod tests {
     #[test]
     fn user_data_has_a_flag_of_its_own() {
         let allowed = list(MetadataProfile::None, &[], true);
-        assert_eq!(allowed.find("user-data").unwrap().as_str(), "/latest/user-data");
-        assert_eq!(list(MetadataProfile::Safe, &["user-data"], false).find("user-data"), None);
+        assert_eq!(
+            allowed.find("user-data").unwrap().as_str(),
+            "/latest/user-data"
+        );
+        assert_eq!(
+            list(MetadataProfile::Safe, &["user-data"], false).find("user-data"),
+            None
+        );
     }
 
     #[test]

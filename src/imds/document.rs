@@ -40,7 +40,9 @@ pub fn passed_on(body: Bytes, content_type: Option<HeaderValue>) -> Reply {
 /// 200 with a token; its TTL is repeated, without which the Rust SDK gives up.
 pub fn token(token: String, ttl_seconds: u32) -> Reply {
     let mut reply = text(token);
-    reply.headers_mut().insert(TOKEN_TTL, HeaderValue::from(ttl_seconds));
+    reply
+        .headers_mut()
+        .insert(TOKEN_TTL, HeaderValue::from(ttl_seconds));
     reply
 }
 
@@ -53,7 +55,9 @@ pub fn refusal(status: u16, why: &str) -> Reply {
 /// 405 with the methods that are allowed.
 pub fn method_not_allowed(why: &str, allowed: &'static str) -> Reply {
     let mut reply = refusal(405, why);
-    reply.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+    reply
+        .headers_mut()
+        .insert(header::ALLOW, HeaderValue::from_static(allowed));
     reply
 }
 

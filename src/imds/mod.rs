@@ -106,7 +106,10 @@ impl Imds {
             headers: request.headers(),
             deadline: started + PATIENCE,
         };
-        let mut trail = Trail { handler: Handler::None, pod: None };
+        let mut trail = Trail {
+            handler: Handler::None,
+            pod: None,
+        };
         let outcome = self.respond(connection, &ask, &mut trail).await;
         let took = started.elapsed();
         let (reply, code) = match outcome {
@@ -116,7 +119,8 @@ impl Imds {
                 (refusal.reply(), Some(refusal.code()))
             }
         };
-        self.metrics.request(trail.handler, ask.method, reply.status().as_u16(), took);
+        self.metrics
+            .request(trail.handler, ask.method, reply.status().as_u16(), took);
         let logged = match self.access_log {
             AccessLog::All => true,
             AccessLog::Refused => code.is_some(),
@@ -124,7 +128,14 @@ impl Imds {
         };
         // Probes come every few seconds and say nothing.
         if logged && trail.handler != Handler::Health {
-            log(connection, &ask, &trail, reply.status().as_u16(), code, took);
+            log(
+                connection,
+                &ask,
+                &trail,
+                reply.status().as_u16(),
+                code,
+                took,
+            );
         }
         reply
     }
@@ -148,14 +159,21 @@ impl Imds {
         match route {
             Route::RoleList => Ok(document::text(self.policy.presented(&grant(&pod)?.role))),
             Route::Role(requested) => self.credentials(requested, grant(&pod)?, ask).await,
-            Route::IamInfo => Ok(document::text(document::iam_info(&grant(&pod)?.role, self.clock.now()))),
+            Route::IamInfo => Ok(document::text(document::iam_info(
+                &grant(&pod)?.role,
+                self.clock.now(),
+            ))),
             Route::IamListing => Ok(document::text("info\nsecurity-credentials/")),
             Route::MetadataListing => Ok(document::text(self.allow.listing())),
             Route::Metadata(path) => match self.upstream.get(path.as_str()).await {
                 Ok(Some(found)) => Ok(document::passed_on(found.body, found.content_type)),
                 Ok(None) => Err(Refusal::NoDocument),
                 Err(error) => {
-                    tracing::warn!(path = path.as_str(), "metadata not passed on: {}", Chain(&error));
+                    tracing::warn!(
+                        path = path.as_str(),
+                        "metadata not passed on: {}",
+                        Chain(&error)
+                    );
                     Err(Reason::UpstreamUnavailable.into())
                 }
             },
@@ -196,14 +214,24 @@ impl Imds {
         }
     }
 
-    fn check_token(&self, connection: &Connection, ask: &Ask<'_>, pod: &Entry<Grant>) -> Result<(), Reason> {
-        let required =
-            self.imdsv2 == Imdsv2::Required || pod.workload.annotations.imdsv2.as_deref() == Some("required");
+    fn check_token(
+        &self,
+        connection: &Connection,
+        ask: &Ask<'_>,
+        pod: &Entry<Grant>,
+    ) -> Result<(), Reason> {
+        let required = self.imdsv2 == Imdsv2::Required
+            || pod.workload.annotations.imdsv2.as_deref() == Some("required");
         let mut tokens = ask.headers.get_all(document::TOKEN).iter();
         match (tokens.next(), tokens.next()) {
             (None, _) if !required => Ok(()),
             (Some(token), None)
-                if self.tokens.is_valid(token.as_bytes(), &pod.workload, connection.peer, self.clock.now()) =>
+                if self.tokens.is_valid(
+                    token.as_bytes(),
+                    &pod.workload,
+                    connection.peer,
+                    self.clock.now(),
+                ) =>
             {
                 Ok(())
             }
@@ -227,7 +255,9 @@ impl Imds {
             (Some(value), None) => value.to_str().ok().and_then(|value| value.parse().ok()),
             _ => None,
         };
-        let ttl = ttl.filter(|ttl| token::TTL_SECONDS.contains(ttl)).ok_or(Rejection::BadTokenTtl)?;
+        let ttl = ttl
+            .filter(|ttl| token::TTL_SECONDS.contains(ttl))
+            .ok_or(Rejection::BadTokenTtl)?;
         let now = self.clock.now();
         let token = match self.identify(connection, ask, trail).await {
             Ok(pod) => self.tokens.issue(&pod.workload, now, ttl),
@@ -236,14 +266,24 @@ impl Imds {
         Ok(document::token(token, ttl))
     }
 
-    async fn credentials(&self, requested: &str, grant: &Arc<Grant>, ask: &Ask<'_>) -> Result<Reply, Refusal> {
+    async fn credentials(
+        &self,
+        requested: &str,
+        grant: &Arc<Grant>,
+        ask: &Ask<'_>,
+    ) -> Result<Reply, Refusal> {
         if !self.policy.names(requested, &grant.role) {
-            return Err(Reason::NotThePodsRole { requested: requested.to_owned() }.into());
+            return Err(Reason::NotThePodsRole {
+                requested: requested.to_owned(),
+            }
+            .into());
         }
         if let Some(body) = self.credentials.get(grant) {
             return Ok(document::text(body));
         }
-        Ok(document::text(self.credentials.obtain(grant, ask.deadline).await?))
+        Ok(document::text(
+            self.credentials.obtain(grant, ask.deadline).await?,
+        ))
     }
 
     /// kube2iam's /healthz, for manifests that probe it on this port. Says nothing to pods.
@@ -258,8 +298,12 @@ impl Imds {
     pub async fn health_document(&self) -> String {
         let instance_id = self.upstream.instance_id().await.ok().flatten();
         self.metrics.health(instance_id.is_some());
-        let host_ip = self.host_ip.map(|address| address.to_string()).unwrap_or_default();
-        serde_json::json!({ "hostIP": host_ip, "instanceId": instance_id.unwrap_or_default() }).to_string()
+        let host_ip = self
+            .host_ip
+            .map(|address| address.to_string())
+            .unwrap_or_default();
+        serde_json::json!({ "hostIP": host_ip, "instanceId": instance_id.unwrap_or_default() })
+            .to_string()
     }
 
     fn is_node(&self, connection: &Connection) -> bool {
@@ -283,9 +327,18 @@ fn handler(route: &Route<'_>) -> Handler {
 }
 
 /// kube2iam's access fields, and the reason. The path is the client's: it is quoted, so that it stays one line.
-fn log(connection: &Connection, ask: &Ask<'_>, trail: &Trail, status: u16, code: Option<&str>, took: Duration) {
+fn log(
+    connection: &Connection,
+    ask: &Ask<'_>,
+    trail: &Trail,
+    status: u16,
+    code: Option<&str>,
+    took: Duration,
+) {
     let pod = trail.pod.as_deref();
-    let role = pod.and_then(|entry| entry.decision.as_ref().ok()).map(|grant| grant.role.as_str());
+    let role = pod
+        .and_then(|entry| entry.decision.as_ref().ok())
+        .map(|grant| grant.role.as_str());
     tracing::info!(
         req.method = ask.method.as_str(),
         req.path = ?ask.target.path(),
@@ -314,7 +367,9 @@ impl Refusal {
             Self::Rejected(rejection @ Rejection::MethodNotAllowed(allowed)) => {
                 document::method_not_allowed(&rejection.to_string(), allowed)
             }
-            Self::Rejected(rejection) => document::refusal(rejection.status(), &rejection.to_string()),
+            Self::Rejected(rejection) => {
+                document::refusal(rejection.status(), &rejection.to_string())
+            }
             Self::Denied(reason) => document::refusal(reason.status(), &reason.to_string()),
             Self::NoDocument => document::refusal(404, "not found"),
         }

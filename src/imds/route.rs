@@ -81,10 +81,18 @@ impl Rejection {
 }
 
 /// Reads a request line.
-pub fn parse<'a>(method: &Method, target: &'a Uri, allow: &AllowList) -> Result<Route<'a>, Rejection> {
+pub fn parse<'a>(
+    method: &Method,
+    target: &'a Uri,
+    allow: &AllowList,
+) -> Result<Route<'a>, Rejection> {
     let path = canonical_path(target)?;
     let route = find(path, allow).ok_or(Rejection::NotFound)?;
-    let allowed = if route == Route::Token { "PUT" } else { "GET, HEAD" };
+    let allowed = if route == Route::Token {
+        "PUT"
+    } else {
+        "GET, HEAD"
+    };
     if allowed.split(", ").any(|name| name == method.as_str()) {
         Ok(route)
     } else {
@@ -110,11 +118,20 @@ fn canonical_path(target: &Uri) -> Result<&str, Rejection> {
     };
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:+=,@/".contains(&byte);
     if !path.bytes().all(legal) {
-        return Err(Rejection::Malformed("the path has a character that no path here has"));
+        return Err(Rejection::Malformed(
+            "the path has a character that no path here has",
+        ));
     }
     let segments = rest.strip_suffix('/').unwrap_or(rest).split('/');
-    if rest.contains("//") || rest == "/" || segments.clone().any(|segment| matches!(segment, "." | "..")) {
-        return Err(Rejection::Malformed("the path is not in its canonical form"));
+    if rest.contains("//")
+        || rest == "/"
+        || segments
+            .clone()
+            .any(|segment| matches!(segment, "." | ".."))
+    {
+        return Err(Rejection::Malformed(
+            "the path is not in its canonical form",
+        ));
     }
     Ok(rest)
 }
@@ -161,7 +178,11 @@ fn is_version(version: &str) -> bool {
 
 /// Checks what must hold of the headers of every request: the Host is the metadata service (an address, never a name:
 /// a name is how DNS rebinding gets here), and there is no body.
-pub fn check_headers(headers: &HeaderMap, version: Version, local: IpAddr) -> Result<(), Rejection> {
+pub fn check_headers(
+    headers: &HeaderMap,
+    version: Version,
+    local: IpAddr,
+) -> Result<(), Rejection> {
     let mut hosts = headers.get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
         (None, None) if version == Version::HTTP_10 => {}
@@ -189,7 +210,11 @@ fn check_host(host: &[u8], local: IpAddr) -> Result<(), Rejection> {
     if authority.as_str().contains('@') {
         return Err(Rejection::ForeignHost);
     }
-    let address = authority.host().trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    let address = authority
+        .host()
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .parse::<IpAddr>();
     match address {
         Ok(address) if address == IPV4_IMDS || address == IPV6_IMDS || address == local => Ok(()),
         _ => Err(Rejection::ForeignHost),
@@ -218,7 +243,9 @@ mod tests {
     }
 
     fn get(target: &str) -> Result<String, Rejection> {
-        let uri: Uri = target.parse().map_err(|_| Rejection::Malformed("not a URI"))?;
+        let uri: Uri = target
+            .parse()
+            .map_err(|_| Rejection::Malformed("not a URI"))?;
         parse(&Method::GET, &uri, &allow()).map(|route| format!("{route:?}"))
     }
 
@@ -228,9 +255,18 @@ mod tests {
             for (path, route) in [
                 ("meta-data/iam/security-credentials", "RoleList"),
                 ("meta-data/iam/security-credentials/", "RoleList"),
-                ("meta-data/iam/security-credentials/reader", r#"Role("reader")"#),
-                ("meta-data/iam/security-credentials/reader/", r#"Role("reader/")"#),
-                ("meta-data/iam/security-credentials/a/b/reader", r#"Role("a/b/reader")"#),
+                (
+                    "meta-data/iam/security-credentials/reader",
+                    r#"Role("reader")"#,
+                ),
+                (
+                    "meta-data/iam/security-credentials/reader/",
+                    r#"Role("reader/")"#,
+                ),
+                (
+                    "meta-data/iam/security-credentials/a/b/reader",
+                    r#"Role("a/b/reader")"#,
+                ),
                 (
                     "meta-data/iam/security-credentials/arn:aws:iam::123456789012:role/a+=,@.-_/r",
                     r#"Role("arn:aws:iam::123456789012:role/a+=,@.-_/r")"#,
@@ -239,14 +275,24 @@ mod tests {
                 ("meta-data/iam/", "IamListing"),
                 ("meta-data", "MetadataListing"),
                 ("meta-data/", "MetadataListing"),
-                ("meta-data/instance-id", r#"Metadata(MetadataPath("/latest/meta-data/instance-id"))"#),
-                ("dynamic/instance-identity/document", r#"Metadata(MetadataPath("/latest/dynamic/instance-identity/document"))"#),
+                (
+                    "meta-data/instance-id",
+                    r#"Metadata(MetadataPath("/latest/meta-data/instance-id"))"#,
+                ),
+                (
+                    "dynamic/instance-identity/document",
+                    r#"Metadata(MetadataPath("/latest/dynamic/instance-identity/document"))"#,
+                ),
                 (
                     "meta-data/network/interfaces/macs",
                     r#"Metadata(MetadataPath("/latest/meta-data/network/interfaces/macs/"))"#,
                 ),
             ] {
-                assert_eq!(get(&format!("/{version}/{path}")).as_deref(), Ok(route), "{version} {path}");
+                assert_eq!(
+                    get(&format!("/{version}/{path}")).as_deref(),
+                    Ok(route),
+                    "{version} {path}"
+                );
             }
         }
         assert_eq!(get("/healthz").as_deref(), Ok("Health"));
@@ -255,13 +301,26 @@ mod tests {
     #[test]
     fn what_is_not_ours_is_not_found() {
         for target in [
-            "/", "/latest", "/latest/", "/latest/user-data", "/latest/meta-data/iam/security-credentials-extended/",
-            "/latest/meta-data/iam/security-credentials-extended/node", "/latest/meta-data/iam/x",
+            "/",
+            "/latest",
+            "/latest/",
+            "/latest/user-data",
+            "/latest/meta-data/iam/security-credentials-extended/",
+            "/latest/meta-data/iam/security-credentials-extended/node",
+            "/latest/meta-data/iam/x",
             "/latest/meta-data/identity-credentials/ec2/security-credentials/ec2-instance",
-            "/latest/meta-data/identity-credentials/ec2/info", "/latest/meta-data/public-keys/0/openssh-key",
-            "/latest/dynamic/instance-identity/pkcs7", "/LATEST/meta-data/instance-id", "/latest/META-DATA/instance-id",
-            "/latest/meta-data/Instance-Id", "/2007-1-19/meta-data/instance-id", "/debug/store", "/metrics",
-            "/healthz/", "/latest/healthz", "/2021-07-15/api/token",
+            "/latest/meta-data/identity-credentials/ec2/info",
+            "/latest/meta-data/public-keys/0/openssh-key",
+            "/latest/dynamic/instance-identity/pkcs7",
+            "/LATEST/meta-data/instance-id",
+            "/latest/META-DATA/instance-id",
+            "/latest/meta-data/Instance-Id",
+            "/2007-1-19/meta-data/instance-id",
+            "/debug/store",
+            "/metrics",
+            "/healthz/",
+            "/latest/healthz",
+            "/2021-07-15/api/token",
         ] {
             assert_eq!(get(target), Err(Rejection::NotFound), "{target}");
         }
@@ -270,31 +329,61 @@ mod tests {
     #[test]
     fn what_can_be_read_in_two_ways_is_malformed() {
         for target in [
-            "//latest/meta-data/instance-id", "/latest//meta-data/instance-id", "/latest/./meta-data/instance-id",
-            "/latest/../latest/meta-data/instance-id", "/latest/meta-data/instance-id/..", "/latest/meta-data/%69am/info",
-            "/latest/meta-data%2fiam%2finfo", "/latest/user%252ddata", "/latest/meta-data;a=b/instance-id",
-            "/latest/meta-data/instance-id%00", "/latest/meta-data/instance-id?x=y", "/latest/meta-data/instance-id?",
-            "/latest\\meta-data", "http://169.254.169.254/latest/meta-data/instance-id", "http://x@y/latest/meta-data",
-            "169.254.169.254:80", "*", "/latest/meta-data/iam/security-credentials//reader",
+            "//latest/meta-data/instance-id",
+            "/latest//meta-data/instance-id",
+            "/latest/./meta-data/instance-id",
+            "/latest/../latest/meta-data/instance-id",
+            "/latest/meta-data/instance-id/..",
+            "/latest/meta-data/%69am/info",
+            "/latest/meta-data%2fiam%2finfo",
+            "/latest/user%252ddata",
+            "/latest/meta-data;a=b/instance-id",
+            "/latest/meta-data/instance-id%00",
+            "/latest/meta-data/instance-id?x=y",
+            "/latest/meta-data/instance-id?",
+            "/latest\\meta-data",
+            "http://169.254.169.254/latest/meta-data/instance-id",
+            "http://x@y/latest/meta-data",
+            "169.254.169.254:80",
+            "*",
+            "/latest/meta-data/iam/security-credentials//reader",
             "/latest/meta-data/iam/security-credentials/é",
         ] {
-            assert!(matches!(get(target), Err(Rejection::Malformed(_))), "{target}: {:?}", get(target));
+            assert!(
+                matches!(get(target), Err(Rejection::Malformed(_))),
+                "{target}: {:?}",
+                get(target)
+            );
         }
     }
 
     #[test]
     fn only_reading_is_allowed_but_for_the_token() {
         let route = |method: &str, target: &str| {
-            parse(&Method::from_bytes(method.as_bytes()).unwrap(), &target.parse().unwrap(), &allow()).err()
+            parse(
+                &Method::from_bytes(method.as_bytes()).unwrap(),
+                &target.parse().unwrap(),
+                &allow(),
+            )
+            .err()
         };
         for method in ["GET", "HEAD"] {
             assert_eq!(route(method, "/latest/meta-data/instance-id"), None);
-            assert_eq!(route(method, "/latest/api/token"), Some(Rejection::MethodNotAllowed("PUT")));
+            assert_eq!(
+                route(method, "/latest/api/token"),
+                Some(Rejection::MethodNotAllowed("PUT"))
+            );
         }
         assert_eq!(route("PUT", "/latest/api/token"), None);
-        for method in ["PUT", "POST", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT", "get", "X"] {
+        for method in [
+            "PUT", "POST", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT", "get", "X",
+        ] {
             let refused = route(method, "/latest/meta-data/iam/security-credentials/");
-            assert_eq!(refused, Some(Rejection::MethodNotAllowed("GET, HEAD")), "{method}");
+            assert_eq!(
+                refused,
+                Some(Rejection::MethodNotAllowed("GET, HEAD")),
+                "{method}"
+            );
         }
     }
 
@@ -304,7 +393,10 @@ mod tests {
         let check = |lines: &[(&str, &str)], version| {
             let mut headers = HeaderMap::new();
             for (name, value) in lines {
-                headers.append(header::HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
+                headers.append(
+                    header::HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                    value.parse().unwrap(),
+                );
             }
             check_headers(&headers, version, local).map_err(Rejection::status)
         };
@@ -322,16 +414,35 @@ mod tests {
             ("localhost", Err(403)),
             ("", Err(403)),
         ] {
-            assert_eq!(check(&[("host", host)], Version::HTTP_11), expected, "{host}");
+            assert_eq!(
+                check(&[("host", host)], Version::HTTP_11),
+                expected,
+                "{host}"
+            );
         }
         let host = ("host", "169.254.169.254");
         assert_eq!(check(&[], Version::HTTP_11), Err(400));
         assert_eq!(check(&[], Version::HTTP_10), Ok(()));
         assert_eq!(check(&[host, host], Version::HTTP_11), Err(400));
-        assert_eq!(check(&[host, ("content-length", "0")], Version::HTTP_11), Ok(()));
-        assert_eq!(check(&[host, ("content-length", "5")], Version::HTTP_11), Err(400));
-        assert_eq!(check(&[host, ("content-length", "0"), ("content-length", "0")], Version::HTTP_11), Err(400));
-        assert_eq!(check(&[host, ("transfer-encoding", "chunked")], Version::HTTP_11), Err(400));
+        assert_eq!(
+            check(&[host, ("content-length", "0")], Version::HTTP_11),
+            Ok(())
+        );
+        assert_eq!(
+            check(&[host, ("content-length", "5")], Version::HTTP_11),
+            Err(400)
+        );
+        assert_eq!(
+            check(
+                &[host, ("content-length", "0"), ("content-length", "0")],
+                Version::HTTP_11
+            ),
+            Err(400)
+        );
+        assert_eq!(
+            check(&[host, ("transfer-encoding", "chunked")], Version::HTTP_11),
+            Err(400)
+        );
     }
 
     proptest! {

@@ -31,7 +31,11 @@ pub fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<std::net::Tcp
 }
 
 fn listener(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM.nonblocking(),
+        Some(Protocol::TCP),
+    )?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.bind(&address.into())?;
@@ -46,15 +50,19 @@ pub fn start_worker(
     imds: Arc<Imds>,
     drain: Drain,
 ) -> io::Result<JoinHandle<()>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    std::thread::Builder::new().name(format!("pods-{number}")).spawn(move || {
-        runtime.block_on(async move {
-            match TcpListener::from_std(listener) {
-                Ok(listener) => serve(listener, imds, drain).await,
-                Err(error) => tracing::error!("the pods' listener cannot be used: {error}"),
-            }
-        });
-    })
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    std::thread::Builder::new()
+        .name(format!("pods-{number}"))
+        .spawn(move || {
+            runtime.block_on(async move {
+                match TcpListener::from_std(listener) {
+                    Ok(listener) => serve(listener, imds, drain).await,
+                    Err(error) => tracing::error!("the pods' listener cannot be used: {error}"),
+                }
+            });
+        })
 }
 
 async fn serve(listener: TcpListener, imds: Arc<Imds>, mut drain: Drain) {
@@ -81,11 +89,16 @@ async fn serve(listener: TcpListener, imds: Arc<Imds>, mut drain: Drain) {
 
 async fn serve_connection(stream: TcpStream, peer: SocketAddr, imds: Arc<Imds>, mut drain: Drain) {
     let _open = imds.metrics.connection();
-    let Ok(local) = stream.local_addr() else { return };
+    let Ok(local) = stream.local_addr() else {
+        return;
+    };
     // Replies are one write each; waiting to fill a segment only delays them. An error leaves it as it was.
     let _ = stream.set_nodelay(true);
-    let connection =
-        Connection { peer: peer.ip().to_canonical(), local: local.ip().to_canonical(), pod: OnceLock::new() };
+    let connection = Connection {
+        peer: peer.ip().to_canonical(),
+        local: local.ip().to_canonical(),
+        pod: OnceLock::new(),
+    };
     let service = service_fn(|request| {
         let (imds, connection) = (&imds, &connection);
         async move { Ok::<_, Infallible>(imds.answer(connection, &request).await) }

@@ -47,7 +47,9 @@ pub enum KeyError {
         source: io::Error,
     },
     /// Others may read the key.
-    #[error("the token key {path} has mode {mode:04o}; others can read it: `chmod 0600` it, or delete it to get a new one")]
+    #[error(
+        "the token key {path} has mode {mode:04o}; others can read it: `chmod 0600` it, or delete it to get a new one"
+    )]
     Permissions {
         /// The key file.
         path: PathBuf,
@@ -83,7 +85,9 @@ impl Tokens {
             Some(directory) => load_or_create(directory)?,
             None => new_key()?,
         };
-        Ok(Self { key: hmac::Key::new(hmac::HMAC_SHA256, &*key) })
+        Ok(Self {
+            key: hmac::Key::new(hmac::HMAC_SHA256, &*key),
+        })
     }
 
     /// A token for a known pod.
@@ -99,7 +103,9 @@ impl Tokens {
     /// Whether `token` was issued to this pod, or to its address since the pod exists, and has not ended.
     pub fn is_valid(&self, token: &[u8], pod: &Workload, address: IpAddr, now: Timestamp) -> bool {
         let mut bytes = [0; TOKEN_CHARACTERS];
-        let Ok(length) = URL_SAFE_NO_PAD.decode_slice(token, &mut bytes) else { return false };
+        let Ok(length) = URL_SAFE_NO_PAD.decode_slice(token, &mut bytes) else {
+            return false;
+        };
         if length != TOKEN_BYTES {
             return false;
         }
@@ -147,18 +153,25 @@ impl Binding<'_> {
 }
 
 fn seconds(bytes: &[u8]) -> i64 {
-    bytes.iter().fold(0, |value, byte| (value << 8) | i64::from(*byte))
+    bytes
+        .iter()
+        .fold(0, |value, byte| (value << 8) | i64::from(*byte))
 }
 
 fn new_key() -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let mut key = Zeroizing::new(vec![0; KEY_BYTES]);
-    SystemRandom::new().fill(&mut key).map_err(|_| KeyError::Random)?;
+    SystemRandom::new()
+        .fill(&mut key)
+        .map_err(|_| KeyError::Random)?;
     Ok(key)
 }
 
 fn load_or_create(directory: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let path = directory.join(KEY_FILE);
-    let failed = |source| KeyError::File { path: path.clone(), source };
+    let failed = |source| KeyError::File {
+        path: path.clone(),
+        source,
+    };
     match File::open(&path) {
         Ok(file) => read_key(file, &path),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -170,19 +183,37 @@ fn load_or_create(directory: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
 }
 
 fn read_key(mut file: File, path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-    let failed = |source| KeyError::File { path: path.to_owned(), source };
+    let failed = |source| KeyError::File {
+        path: path.to_owned(),
+        source,
+    };
     let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
-        return Err(KeyError::Permissions { path: path.to_owned(), mode });
+        return Err(KeyError::Permissions {
+            path: path.to_owned(),
+            mode,
+        });
     }
     let mut key = Zeroizing::new(Vec::with_capacity(KEY_BYTES + 1));
-    file.by_ref().take(KEY_BYTES as u64 + 1).read_to_end(&mut key).map_err(failed)?;
-    if key.len() == KEY_BYTES { Ok(key) } else { Err(KeyError::Length { path: path.to_owned() }) }
+    Read::by_ref(&mut file)
+        .take(KEY_BYTES as u64 + 1)
+        .read_to_end(&mut key)
+        .map_err(failed)?;
+    if key.len() == KEY_BYTES {
+        Ok(key)
+    } else {
+        Err(KeyError::Length {
+            path: path.to_owned(),
+        })
+    }
 }
 
 /// Writes the key beside its place and links it there: two agents that start at once (a hand-over) end up with one key.
 fn create_key(directory: &Path, path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-    let failed = |source| KeyError::File { path: path.to_owned(), source };
+    let failed = |source| KeyError::File {
+        path: path.to_owned(),
+        source,
+    };
     let key = new_key()?;
     let draft = directory.join(format!(".{KEY_FILE}.{}", std::process::id()));
     let written = OpenOptions::new()
@@ -232,7 +263,10 @@ mod tests {
     #[test]
     fn a_token_is_good_for_its_pod_until_it_ends_and_for_nobody_else() {
         let tokens = Tokens::open(None).unwrap();
-        let (a, b) = (pod("a", "2026-01-01T00:00:00Z"), pod("b", "2026-01-01T00:00:00Z"));
+        let (a, b) = (
+            pod("a", "2026-01-01T00:00:00Z"),
+            pod("b", "2026-01-01T00:00:00Z"),
+        );
         let token = tokens.issue(&a, at("2026-01-01T01:00:00Z"), 60);
         let valid = |pod, now| tokens.is_valid(token.as_bytes(), pod, HERE, at(now));
         assert!(valid(&a, "2026-01-01T01:00:59Z"));
@@ -248,8 +282,14 @@ mod tests {
             tokens.is_valid(token.as_bytes(), pod, address, at("2026-01-01T01:00:30Z"))
         };
         assert!(valid(&pod("a", "2026-01-01T00:59:58Z"), HERE));
-        assert!(!valid(&pod("a", "2026-01-01T00:59:58Z"), ELSEWHERE), "another address");
-        assert!(!valid(&pod("later", "2026-01-01T01:00:10Z"), HERE), "the address's next owner");
+        assert!(
+            !valid(&pod("a", "2026-01-01T00:59:58Z"), ELSEWHERE),
+            "another address"
+        );
+        assert!(
+            !valid(&pod("later", "2026-01-01T01:00:10Z"), HERE),
+            "the address's next owner"
+        );
     }
 
     #[test]
@@ -264,15 +304,30 @@ mod tests {
             bad[at] = if bad[at] == b'A' { b'B' } else { b'A' };
             assert!(!tokens.is_valid(&bad, &a, HERE, now), "byte {at}");
         }
-        for bad in [&b""[..], b"x", &good[1..], &[good.clone(), b"AA".to_vec()].concat(), &[b'A'; 400]] {
+        for bad in [
+            &b""[..],
+            b"x",
+            &good[1..],
+            &[good.clone(), b"AA".to_vec()].concat(),
+            &[b'A'; 400],
+        ] {
             assert!(!tokens.is_valid(bad, &a, HERE, now));
         }
     }
 
     #[test]
     fn a_token_is_a_legal_header_value() {
-        let token = Tokens::open(None).unwrap().issue(&pod("a", "2026-01-01T00:00:00Z"), Timestamp::UNIX_EPOCH, 1);
-        assert!(token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)), "{token}");
+        let token = Tokens::open(None).unwrap().issue(
+            &pod("a", "2026-01-01T00:00:00Z"),
+            Timestamp::UNIX_EPOCH,
+            1,
+        );
+        assert!(
+            token
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)),
+            "{token}"
+        );
     }
 
     #[test]
@@ -283,9 +338,17 @@ mod tests {
         let token = Tokens::open(Some(&directory)).unwrap().issue(&a, now, 60);
         let restarted = Tokens::open(Some(&directory)).unwrap();
         assert!(restarted.is_valid(token.as_bytes(), &a, HERE, now));
-        let mode = fs::metadata(directory.join(KEY_FILE)).unwrap().permissions().mode() & 0o777;
+        let mode = fs::metadata(directory.join(KEY_FILE))
+            .unwrap()
+            .permissions()
+            .mode()
+            & 0o777;
         assert_eq!(mode, 0o600);
-        assert_eq!(fs::read_dir(&directory).unwrap().count(), 1, "no draft is left behind");
+        assert_eq!(
+            fs::read_dir(&directory).unwrap().count(),
+            1,
+            "no draft is left behind"
+        );
         let stranger = Tokens::open(None).unwrap();
         assert!(!stranger.is_valid(token.as_bytes(), &a, HERE, now));
     }
@@ -297,9 +360,15 @@ mod tests {
         Tokens::open(Some(state.path())).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         let refused = Tokens::open(Some(state.path())).err().unwrap().to_string();
-        assert!(refused.contains("0640") && refused.contains("chmod 0600"), "{refused}");
+        assert!(
+            refused.contains("0640") && refused.contains("chmod 0600"),
+            "{refused}"
+        );
         fs::write(&path, b"short").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        assert!(matches!(Tokens::open(Some(state.path())), Err(KeyError::Length { .. })));
+        assert!(matches!(
+            Tokens::open(Some(state.path())),
+            Err(KeyError::Length { .. })
+        ));
     }
 }

@@ -55,6 +55,8 @@ async fn the_nodes_end_of_a_pods_link_has_no_address() {
 
 #[tokio::test]
 async fn an_address_can_be_used_again_as_soon_as_its_pod_is_dropped() {
+    // Sockets keep their namespace alive, as a pod's last process does.
+    let mut survivors = Vec::new();
     let vpc = Vpc::new().unwrap();
     let listener = vpc
         .node()
@@ -67,6 +69,7 @@ async fn an_address_can_be_used_again_as_soon_as_its_pod_is_dropped() {
         let (client, accepted) = tokio::join!(connected, listener.accept());
         let (mut stream, peer) = accepted.unwrap();
         assert_eq!(peer.ip(), pod.address(), "round {round}");
+        survivors.push(pod.namespace().listen(SocketAddr::from((POD, 0))).unwrap());
         drop(client);
         assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
     }

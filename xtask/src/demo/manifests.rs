@@ -72,3 +72,33 @@ fn subject(object: Object) -> Option<Subject> {
         external_id: annotations.remove("iam.amazonaws.com/external-id"),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_examples_have_a_pod_for_each_thing_that_the_demo_shows() {
+        let subjects = read(&crate::workspace().join("examples/manifests")).unwrap();
+        let told: Vec<_> = subjects
+            .iter()
+            .map(|subject| (subject.role.as_deref(), subject.external_id.as_deref()))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                (Some("k8s/cluster-autoscaler"), None),
+                (Some("k8s/s3-reader"), Some("reports-7f3a")),
+                (None, None),
+            ]
+        );
+        let network = podiam_lab::netns::PODS.octets();
+        for Subject { who, address, .. } in &subjects {
+            assert_eq!(
+                address.octets()[..3],
+                network[..3],
+                "{who}: AWS has a route to no other network"
+            );
+        }
+    }
+}
