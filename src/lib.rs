@@ -23,11 +23,17 @@ pub mod metrics;
 
 pub mod config;
 
+pub mod index;
+
+pub mod watch;
+
 pub mod authorize;
 
 pub mod upstream;
 
 pub mod sts;
+
+pub mod credentials;
 
 pub mod lifecycle;
 

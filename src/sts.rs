@@ -6,6 +6,9 @@
 mod client;
 mod error;
 
+#[cfg(test)]
+pub(crate) mod fake;
+
 use std::fmt;
 
 use futures::future::BoxFuture;

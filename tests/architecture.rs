@@ -1,6 +1,12 @@
 //! The shape of the code: modules use only modules above them, the documentation tells the same order, and what must not
 //! be linked into the agent is not.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot have what it needs fails right there"
+)]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -15,7 +15,7 @@ fn rules() -> Rules {
         default_role: None,
         restrictions: None,
         naming: SessionNaming::Pod,
-        session_duration: Duration::from_secs(3600),
+        session_duration: Duration::from_hours(1),
         host_ip: None,
         keys: AnnotationKeys {
             role: "role-key".into(),
@@ -240,7 +240,7 @@ fn a_session_is_named_after_the_pod_or_after_the_node() {
             ..rules()
         });
         let grant = policy.decide(&pod(Some("pa/th/my-role")), None).unwrap();
-        assert_eq!(grant.duration, Duration::from_secs(3600));
+        assert_eq!(grant.duration, Duration::from_hours(1));
         grant.session_name.to_string()
     };
     let pods_own = name(SessionNaming::Pod, Some("127.0.0.2"));

@@ -147,7 +147,7 @@ const UNKNOWN: &str = "UnknownError";
 
 impl StsError {
     /// An error that is not AWS's: it goes away when its cause does.
-    pub(super) fn transient(
+    pub(crate) fn transient(
         code: &'static str,
         message: impl Into<String>,
         cause: &'static str,
@@ -190,7 +190,11 @@ impl StsError {
                 let message = service
                     .message()
                     .map_or_else(|| chain(service), str::to_owned);
-                Self::answered(service.code(), message, answer.raw().http_status())
+                match (service.code(), answer.raw().http_status()) {
+                    // The SDK's word for a success that it cannot read.
+                    (None, 200..300) => Self::malformed(message),
+                    (code, status) => Self::answered(code, message, status),
+                }
             }
             SdkError::TimeoutError(_) => Self::timeout(error),
             SdkError::DispatchFailure(failure) if failure.is_timeout() => Self::timeout(error),

@@ -66,10 +66,18 @@ pub(crate) fn targets() -> Result<Vec<String>> {
     Ok(targets)
 }
 
-/// Runs one target for `seconds` after it is built; true where nothing was found.
+/// Runs one target for `seconds` after it is built, beginning with its seeds; true where nothing was found.
 pub(crate) fn one(target: &str, seconds: u32) -> Result<bool> {
+    let fuzz = crate::workspace().join("fuzz");
+    // What libFuzzer finds goes to the first folder; the seeds are only read.
+    let corpus = fuzz.join("corpus").join(target);
+    std::fs::create_dir_all(&corpus)
+        .with_context(|| format!("cannot make {}", corpus.display()))?;
+    let seeds = fuzz.join("seeds").join(target);
     let status = cargo_fuzz()?
-        .args(["run", "--sanitizer", "none", target, "--"])
+        .args(["run", "--sanitizer", "none", target])
+        .args([corpus].into_iter().chain(seeds.exists().then_some(seeds)))
+        .arg("--")
         .arg(format!("-max_total_time={seconds}"))
         // A single slow input is a finding too: a request parser has no business taking seconds.
         .args(["-timeout=5", "-print_final_stats=1", "-verbosity=0"])

@@ -1,4 +1,4 @@
-//! podiam's chores: `cargo xtask demo | test | fuzz | parts`. Each has a file of its own; this one only dispatches.
+//! podiam's chores: `cargo xtask demo | test | bench | fuzz | parts`. Each has a file of its own; this one only dispatches.
 
 #![allow(
     clippy::print_stdout,
@@ -6,6 +6,7 @@
     reason = "talking to a person at a terminal is what xtask does"
 )]
 
+mod bench;
 mod demo;
 mod fuzz;
 mod parts;
@@ -13,7 +14,7 @@ mod progress;
 mod test;
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -27,10 +28,12 @@ use clap::Parser;
     arg_required_else_help = true
 )]
 enum Xtask {
-    /// Shows podiam at work on this machine: no cluster, no AWS account, nothing outside the demo is touched
+    /// Shows podiam at work on this machine: no cluster, no AWS account, nothing of the machine is changed
     Demo(demo::Args),
     /// Checks everything: format, lints, all tests against real parts, docs, dependencies, fuzz targets
     Test(test::Args),
+    /// Measures podiam beside a bare HTTP responder, and fails where a figure misses its bar
+    Bench(bench::Args),
     /// Runs the fuzz targets
     Fuzz(fuzz::Args),
     /// Fetches and builds the real parts that the tests run (`test` does so by itself)
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
     let result = match Xtask::parse() {
         Xtask::Demo(args) => demo::run(&args),
         Xtask::Test(args) => Ok(test::run(&args)),
+        Xtask::Bench(args) => bench::run(&args),
         Xtask::Fuzz(args) => fuzz::run(&args),
         Xtask::Parts => fetch_parts(),
     };
@@ -79,4 +83,9 @@ fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .unwrap_or(Path::new("."))
+}
+
+/// Where cargo builds.
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
 }

@@ -186,13 +186,11 @@ mod tests {
 
     #[test]
     fn an_expression_that_would_fill_the_memory_is_refused() {
-        for pattern in ["(a{1000}){1000}", r"(?u)\w{1000}", &"(".repeat(10_000)] {
-            assert!(RolePattern::regexp(pattern).is_err(), "{pattern:.20}");
+        for pattern in ["(a{1000}){1000}", "a{5000}", r"(?u)\w{1000}"] {
+            let error = RolePattern::regexp(pattern).unwrap_err();
+            assert_eq!(error, PatternError::TooLarge, "{pattern}");
         }
-        assert_eq!(
-            RolePattern::regexp("(a{1000}){1000}").unwrap_err(),
-            PatternError::TooLarge
-        );
+        assert!(RolePattern::regexp(&"(".repeat(10_000)).is_err());
     }
 
     #[test]

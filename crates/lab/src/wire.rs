@@ -65,6 +65,14 @@ where
     read_answer(stream, buffer, request.starts_with(b"HEAD ")).await
 }
 
+/// Sends `request` on a connection of its own and reads the answer.
+pub async fn once<S>(mut stream: S, request: &[u8]) -> io::Result<Answer>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    exchange(&mut stream, request, &mut BytesMut::new()).await
+}
+
 async fn read_answer(
     stream: &mut (impl AsyncRead + Unpin),
     buffer: &mut BytesMut,

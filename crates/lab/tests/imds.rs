@@ -1,6 +1,5 @@
 //! The lab's IMDS answers as AWS's does.
 
-use bytes::BytesMut;
 use podiam_lab::aws::{Aws, CANARY, Config, TokenPolicy};
 use podiam_lab::wire::{self, Answer};
 use tokio::net::TcpStream;
@@ -11,11 +10,9 @@ const ROLES: &str = "/latest/meta-data/iam/security-credentials/";
 
 #[allow(clippy::unwrap_used, reason = "a test's helper")]
 async fn ask(aws: &Aws, method: &str, target: &str, headers: &[(&str, &str)]) -> Answer {
-    let mut stream = TcpStream::connect(aws.imds_addr).await.unwrap();
+    let stream = TcpStream::connect(aws.imds_addr).await.unwrap();
     let request = wire::request(method, target, "169.254.169.254", headers);
-    wire::exchange(&mut stream, &request, &mut BytesMut::new())
-        .await
-        .unwrap()
+    wire::once(stream, &request).await.unwrap()
 }
 
 #[tokio::test]

@@ -1,29 +1,28 @@
 //! Pods of the lab are where a pod on AWS is. Needs root (`CAP_SYS_ADMIN`, `CAP_NET_ADMIN`) and iproute2.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Command, Stdio};
 
-use bytes::BytesMut;
 use podiam_lab::aws::Config;
 use podiam_lab::netns::{IMDS, NODE, Namespace, STS, Vpc};
 use podiam_lab::wire;
 use tokio::io::AsyncReadExt;
 
+const POD: Ipv4Addr = Ipv4Addr::new(10, 0, 100, 7);
+
 #[tokio::test]
 async fn a_pod_reaches_imds_and_is_seen_under_its_own_address() {
     let vpc = Vpc::new().unwrap();
     let aws = vpc.start_aws(Config::default()).unwrap();
-    let pod = vpc.add_pod(7).unwrap();
-    let mut stream = pod.namespace().connect((IMDS, 80).into()).await.unwrap();
+    let pod = vpc.add_pod(POD).unwrap();
+    let stream = pod.namespace().connect((IMDS, 80).into()).await.unwrap();
     let request = wire::request(
         "GET",
         "/latest/meta-data/local-ipv4",
         "169.254.169.254",
         &[],
     );
-    let answer = wire::exchange(&mut stream, &request, &mut BytesMut::new())
-        .await
-        .unwrap();
+    let answer = wire::once(stream, &request).await.unwrap();
     assert_eq!(answer.text(), NODE.to_string());
     assert_eq!(aws.imds_requests()[0].peer.ip(), pod.address());
     assert!(pod.namespace().connect((STS, 80).into()).await.is_ok());
@@ -32,7 +31,7 @@ async fn a_pod_reaches_imds_and_is_seen_under_its_own_address() {
 #[tokio::test]
 async fn the_nodes_end_of_a_pods_link_has_no_address() {
     let vpc = Vpc::new().unwrap();
-    let pod = vpc.add_pod(7).unwrap();
+    let pod = vpc.add_pod(POD).unwrap();
     let mut ip = Command::new("ip");
     ip.args([
         "-4",
@@ -63,7 +62,7 @@ async fn an_address_can_be_used_again_as_soon_as_its_pod_is_dropped() {
         .listen(SocketAddr::from((NODE, 8181)))
         .unwrap();
     for round in 0..3 {
-        let pod = vpc.add_pod(7).unwrap();
+        let pod = vpc.add_pod(POD).unwrap();
         let connected = pod.namespace().connect((NODE, 8181).into());
         let (client, accepted) = tokio::join!(connected, listener.accept());
         let (mut stream, peer) = accepted.unwrap();
@@ -86,7 +85,7 @@ fn nothing_is_made_in_the_namespace_that_the_caller_is_in() {
     home.enter(|| {
         let before = links();
         let vpc = Vpc::new().unwrap();
-        let pod = vpc.add_pod(7).unwrap();
+        let pod = vpc.add_pod(POD).unwrap();
         assert_eq!(links(), before);
         drop((vpc, pod));
         assert_eq!(links(), before);

@@ -3,7 +3,6 @@
 use std::io;
 use std::time::Duration;
 
-use bytes::BytesMut;
 use podiam_lab::aws::{Aws, Config, Fault, Injection, Now, Record, Service, Trust};
 use podiam_lab::wire::{self, Answer};
 use tokio::net::TcpStream;
@@ -24,8 +23,8 @@ async fn post(aws: &Aws, form: &str, key: &str, token: &str) -> io::Result<Answe
     }
     let mut request = wire::request("POST", "/", "sts", &headers);
     request.extend_from_slice(form.as_bytes());
-    let mut stream = TcpStream::connect(aws.sts_addr).await?;
-    wire::exchange(&mut stream, &request, &mut BytesMut::new()).await
+    let stream = TcpStream::connect(aws.sts_addr).await?;
+    wire::once(stream, &request).await
 }
 
 async fn assume(aws: &Aws, rest: &str) -> io::Result<Answer> {
@@ -206,11 +205,8 @@ async fn faults_come_when_ordered_over_http_and_go_when_healed() {
                 &[("Content-Length", &body.len().to_string())],
             );
             request.extend_from_slice(body.as_bytes());
-            let mut stream = TcpStream::connect(address).await.unwrap();
-            wire::exchange(&mut stream, &request, &mut BytesMut::new())
-                .await
-                .unwrap()
-                .status
+            let stream = TcpStream::connect(address).await.unwrap();
+            wire::once(stream, &request).await.unwrap().status
         }
     };
     for (body, status, code) in [

@@ -153,22 +153,21 @@ async fn a_redirect_is_not_followed() {
 }
 
 #[tokio::test]
-async fn an_answer_that_breaks_off_is_transient_and_its_secrets_stay_out_of_the_error() {
-    let error = error_of(|_| {
-        answer(
-            200,
-            "<AssumeRoleResponse><AssumeRoleResult><Credentials><SecretAccessKey>canary-secret</SecretAccessKey>",
-        )
-    })
-    .await;
-    assert_eq!(
-        (error.code, error.kind),
-        ("MalformedResponse", Kind::Transient)
-    );
-    assert!(
-        !format!("{error} {error:?}").contains("canary"),
-        "{error:?}"
-    );
+async fn an_answer_that_cannot_be_read_is_transient_and_its_secrets_stay_out_of_the_error() {
+    let begin = "<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>ASIAEXAMPLE</AccessKeyId>\
+                 <SecretAccessKey>canary-secret</SecretAccessKey>";
+    for rest in [
+        "",
+        "<SessionToken>t</SessionToken><Expiration>soon</Expiration></Credentials>",
+        "<SessionToken>t</",
+    ] {
+        let error = error_of(move |_| answer(200, format!("{begin}{rest}"))).await;
+        assert_eq!(
+            (error.code, error.kind),
+            ("MalformedResponse", Kind::Transient)
+        );
+        assert!(!format!("{error} {error:?}").contains("canary"), "{error}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

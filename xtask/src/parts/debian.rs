@@ -18,7 +18,7 @@ pub(crate) struct Program {
 }
 
 /// All of them.
-pub(crate) const PROGRAMS: [Program; 5] = [
+pub(crate) const PROGRAMS: [Program; 7] = [
     Program {
         name: "ip",
         package: "iproute2",
@@ -28,6 +28,16 @@ pub(crate) const PROGRAMS: [Program; 5] = [
         name: "nft",
         package: "nftables",
         purpose: "checks what podiam wrote into the kernel",
+    },
+    Program {
+        name: "setpriv",
+        package: "util-linux",
+        purpose: "ends what the tests started if they are killed",
+    },
+    Program {
+        name: "mount",
+        package: "mount",
+        purpose: "puts a ServiceAccount where a pod finds it",
     },
     Program {
         name: "c++",

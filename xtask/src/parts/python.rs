@@ -22,6 +22,7 @@ pub(super) fn install(folder: &Path, log: &Log) -> Result<()> {
                 "pip",
                 "--disable-pip-version-check",
                 "--no-input",
+                "--progress-bar=off",
                 "install",
                 "--no-deps",
                 "--requirement",

@@ -15,18 +15,20 @@ use std::{
     fs::File,
     io::{self, BufRead, BufReader, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    os::fd::AsRawFd,
+    os::fd::{AsFd, AsRawFd},
     process::{self, Child, Command, Stdio},
     thread,
     time::Duration,
 };
 
-use nix::sched::{CloneFlags, setns, unshare};
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sched::{CloneFlags, setns, unshare},
+};
 
 /// Long enough for a busy machine; only a failing test waits for it.
 const REACHED: Duration = Duration::from_secs(10);
-/// How long a connection that should be dropped gets. Less than the second after which TCP sends its SYN again, so
-/// that counters show one packet.
+/// How long a connection that should be dropped gets.
 const DROPPED: Duration = Duration::from_millis(400);
 
 /// A network namespace.
@@ -91,7 +93,7 @@ impl Namespace {
         let listener = self.run(|| TcpListener::bind(address));
         let listener =
             listener.unwrap_or_else(|error| panic!("cannot listen on {address}: {error}"));
-        // `accept` below is called only where a connection is known to be waiting.
+        // So that `nobody_at` need not wait.
         listener.set_nonblocking(true).expect("set_nonblocking");
         listener
     }
@@ -108,6 +110,15 @@ impl Namespace {
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
             Err(error) => panic!("{address} should be dropped, but answered: {error}"),
             Ok(_) => panic!("{address} should be dropped, but was reached"),
+        }
+    }
+
+    /// Connects to `address`, where the host must answer that nobody listens.
+    pub(crate) fn reach_refusal(&self, address: &str) {
+        match self.connect(address, REACHED) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+            Err(error) => panic!("{address} should refuse, but: {error}"),
+            Ok(_) => panic!("{address} should refuse, but was reached"),
         }
     }
 
@@ -134,12 +145,25 @@ impl Namespace {
     }
 }
 
-/// The connection that waits at `listener`, if there is one.
-pub(crate) fn accepted(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
+/// The next connection at `listener`, for which it waits.
+pub(crate) fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    let mut waiting = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+    let limit = PollTimeout::try_from(REACHED).expect("a limit in range");
+    let ready = poll(&mut waiting, limit).expect("poll");
+    let address = listener.local_addr().expect("a listener");
+    assert_eq!(ready, 1, "no connection arrived at {address}");
+    listener.accept().expect("a connection")
+}
+
+/// Asserts that no connection waits at `listener`; for use when the client is known to be done.
+pub(crate) fn nobody_at(listener: &TcpListener) {
     match listener.accept() {
-        Ok(connection) => Some(connection),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
         Err(error) => panic!("accept: {error}"),
+        Ok((connection, peer)) => {
+            let address = connection.local_addr().expect("a connection");
+            panic!("{peer} reached {address}");
+        }
     }
 }
 

@@ -41,10 +41,9 @@ impl Vpc {
         &self.node
     }
 
-    /// Adds a pod with the address `PODS` + `host`.
-    pub fn add_pod(&self, host: u8) -> Result<Pod, Error> {
-        let [a, b, c, _] = PODS.octets();
-        self.node.add_pod(Ipv4Addr::new(a, b, c, host))
+    /// Adds a pod. Its address must be one of [`PODS`]: AWS has a route to no other.
+    pub fn add_pod(&self, address: Ipv4Addr) -> Result<Pod, Error> {
+        self.node.add_pod(address)
     }
 
     /// Starts the lab's AWS: IMDS at its real address and port, STS at port 80 of [`STS`].

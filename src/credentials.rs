@@ -1,0 +1,175 @@
+//! What are its credentials? One slot for each grant, that is for each combination of everything that goes into
+//! `AssumeRole`; `app` says which grants are wanted, `imds` reads.
+//!
+//! A slot fetches as soon as it is wanted, refreshes at about half of a session's life, serves what it holds until that
+//! expires, and never longer. No slot ever gives what another one's grant bought, and no request talks to AWS.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `slot` | the actor: asks, publishes, sleeps |
+//! | `state` | the states and the pure step between them |
+//! | `schedule` | when to ask again |
+//! | `moment` | time by two clocks |
+//! | `body` | the bytes that a pod reads |
+
+mod body;
+mod moment;
+mod schedule;
+mod slot;
+mod state;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use jiff::Timestamp;
+use podiam_iam::RoleArn;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use self::slot::{Engine, Slot};
+pub use self::state::Terms;
+use crate::authorize::Grant;
+use crate::clock::Clock;
+use crate::reason::Reason;
+use crate::sts::AssumeRole;
+
+/// Calls to STS at once. At 200 ms a call, it is 40 sessions per second: a full node of 110 pods within 3 s.
+const CONCURRENCY: usize = 8;
+
+/// Who counts.
+pub trait Observer: Send + Sync + 'static {
+    /// A call to STS ended; `code` is [`crate::sts::SUCCESS`] or [`crate::sts::StsError::code`].
+    fn assume_finished(&self, role: &RoleArn, code: &'static str, took: Duration);
+    /// A request was answered with what was there already. Called on the hot path.
+    fn cache_hit(&self, role: &RoleArn);
+}
+
+/// One slot, for `/debug`, metrics and readiness. No secret is in it.
+#[derive(Clone, Debug)]
+pub struct SlotStatus {
+    /// Whose credentials.
+    pub grant: Arc<Grant>,
+    /// `pending`, `ready`, `refused` or `unavailable`.
+    pub state: &'static str,
+    /// When the last session expires; also after it has.
+    pub expires_at: Option<Timestamp>,
+    /// Whether there is something to serve now.
+    pub valid: bool,
+}
+
+/// The slots. Cheap to clone.
+#[derive(Clone)]
+pub struct Credentials(Arc<Slots>);
+
+type Map = HashMap<Arc<Grant>, Arc<Slot>>;
+
+struct Slots {
+    engine: Arc<Engine>,
+    runtime: Handle,
+    /// Readers take a snapshot and never wait.
+    map: ArcSwap<Map>,
+    /// Held while a new map replaces the old one, so that a grant gets one slot however many ask for it at once.
+    writer: Mutex<()>,
+}
+
+impl Credentials {
+    /// No slots yet; they will run on `runtime`.
+    pub fn new(
+        sts: Arc<dyn AssumeRole>,
+        clock: Clock,
+        terms: Terms,
+        observer: Arc<dyn Observer>,
+        runtime: Handle,
+    ) -> Self {
+        Self(Arc::new(Slots {
+            engine: Arc::new(Engine {
+                sts,
+                clock,
+                terms,
+                permits: Semaphore::new(CONCURRENCY),
+                observer,
+            }),
+            runtime,
+            map: ArcSwap::default(),
+            writer: Mutex::default(),
+        }))
+    }
+
+    /// The credentials of `grant`, if they are there and valid: one look-up, one clone.
+    pub fn get(&self, grant: &Grant) -> Option<Bytes> {
+        let body = self.0.map.load().get(grant)?.body()?;
+        self.0.engine.observer.cache_hit(&grant.role);
+        Some(body)
+    }
+
+    /// The credentials of `grant`, waiting for them until `deadline` at most. A grant that nobody wanted yet is
+    /// fetched now, and kept until the next [`Credentials::set_wanted`] that does not name it.
+    pub async fn obtain(&self, grant: &Arc<Grant>, deadline: Instant) -> Result<Bytes, Reason> {
+        if let Some(body) = self.get(grant) {
+            return Ok(body);
+        }
+        self.slot(grant).obtain(deadline).await
+    }
+
+    /// The grants of all live pods: new ones are fetched, those that nobody needs any more are dropped. Requests that
+    /// wait for a dropped one get their answer all the same.
+    pub fn set_wanted(&self, wanted: impl IntoIterator<Item = Arc<Grant>>) {
+        let _writer = self.lock();
+        let current = self.0.map.load();
+        let mut next = Map::new();
+        for grant in wanted {
+            next.entry(grant)
+                .or_insert_with_key(|grant| match current.get(grant) {
+                    Some(slot) => Arc::clone(slot),
+                    None => self.start(Arc::clone(grant)),
+                });
+        }
+        self.0.map.store(Arc::new(next));
+    }
+
+    /// Every slot, in no order.
+    pub fn status(&self) -> Vec<SlotStatus> {
+        self.0
+            .map
+            .load()
+            .values()
+            .map(|slot| slot.status())
+            .collect()
+    }
+
+    fn slot(&self, grant: &Arc<Grant>) -> Arc<Slot> {
+        if let Some(slot) = self.0.map.load().get(grant) {
+            return Arc::clone(slot);
+        }
+        let _writer = self.lock();
+        let current = self.0.map.load();
+        if let Some(slot) = current.get(grant) {
+            return Arc::clone(slot);
+        }
+        let slot = self.start(Arc::clone(grant));
+        let mut next = Map::clone(&current);
+        next.insert(Arc::clone(grant), Arc::clone(&slot));
+        self.0.map.store(Arc::new(next));
+        slot
+    }
+
+    fn start(&self, grant: Arc<Grant>) -> Arc<Slot> {
+        Arc::new(Slot::start(
+            grant,
+            Arc::clone(&self.0.engine),
+            &self.0.runtime,
+        ))
+    }
+
+    /// The lock guards no data of its own, so that a writer that panicked leaves nothing half done.
+    fn lock(&self) -> std::sync::MutexGuard<'_, ()> {
+        self.0.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,355 @@
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use podiam_iam::{ExternalId, SessionName};
+
+use super::*;
+use crate::sts::Kind;
+use crate::sts::fake::{FakeSts, Mode};
+
+mod random;
+
+const HOUR: Duration = Duration::from_hours(1);
+const ALMOST_AN_HOUR: Duration = Duration::from_secs(3599);
+const ONE_HOUR: Mode = Mode::Succeed(HOUR);
+
+/// The time that a pod's request waits.
+const PATIENCE: Duration = Duration::from_millis(400);
+
+impl Observer for () {
+    fn assume_finished(&self, _role: &RoleArn, _code: &'static str, _took: Duration) {}
+    fn cache_hit(&self, _role: &RoleArn) {}
+}
+
+/// The engine under a paused `tokio` clock and a held wall clock.
+struct Bench {
+    clock: Clock,
+    sts: FakeSts,
+    credentials: Credentials,
+}
+
+impl Bench {
+    fn new(mode: Mode) -> Self {
+        let clock = Clock::held_at("2026-01-01T00:00:00Z".parse().unwrap());
+        let sts = FakeSts::new(clock.clone(), mode);
+        let terms = Terms {
+            refresh_age: HOUR / 2,
+            error_ttl: Duration::ZERO,
+        };
+        let credentials = Credentials::new(
+            Arc::new(sts.clone()),
+            clock.clone(),
+            terms,
+            Arc::new(()),
+            Handle::current(),
+        );
+        Self {
+            clock,
+            sts,
+            credentials,
+        }
+    }
+
+    async fn obtain(&self, grant: &Arc<Grant>) -> Result<Bytes, Reason> {
+        let deadline = Instant::now() + PATIENCE;
+        self.credentials.obtain(grant, deadline).await
+    }
+
+    /// Lets time pass by both clocks, in steps that are small beside every wait of the engine.
+    async fn pass(&self, time: Duration) {
+        let step = Duration::from_millis(250);
+        let mut left = time;
+        while !left.is_zero() {
+            let step = step.min(left);
+            self.clock.advance(SignedDuration::try_from(step).unwrap());
+            tokio::time::sleep(step).await;
+            left -= step;
+        }
+    }
+}
+
+fn grant(name: &str, external_id: Option<&str>) -> Arc<Grant> {
+    Arc::new(Grant {
+        role: RoleArn::parse(&format!("arn:aws:iam::123456789012:role/{name}")).unwrap(),
+        external_id: external_id.map(|id| ExternalId::parse(id).unwrap()),
+        session_name: SessionName::parse("session").unwrap(),
+        duration: HOUR,
+    })
+}
+
+fn read(body: &Bytes) -> serde_json::Value {
+    serde_json::from_slice(body).unwrap()
+}
+
+fn key_of(body: &Bytes) -> String {
+    read(body)["AccessKeyId"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(start_paused = true)]
+async fn five_hundred_callers_of_one_grant_make_one_call() {
+    let bench = Bench::new(Mode::Hang);
+    let web = grant("web", None);
+    let callers: Vec<_> = (0..500)
+        .map(|_| {
+            let (credentials, web) = (bench.credentials.clone(), Arc::clone(&web));
+            tokio::spawn(async move { credentials.obtain(&web, Instant::now() + PATIENCE).await })
+        })
+        .collect();
+    bench.sts.called(1).await;
+    bench.sts.set(ONE_HOUR);
+    for caller in callers {
+        assert_eq!(key_of(&caller.await.unwrap().unwrap()), "ASIA1");
+    }
+    assert_eq!(bench.sts.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_who_hangs_up_does_not_cancel_the_call_for_those_who_wait() {
+    let bench = Bench::new(Mode::Hang);
+    let web = grant("web", None);
+    let first = tokio::spawn({
+        let (credentials, web) = (bench.credentials.clone(), Arc::clone(&web));
+        async move { credentials.obtain(&web, Instant::now() + PATIENCE).await }
+    });
+    bench.sts.called(1).await;
+    first.abort();
+    assert!(first.await.unwrap_err().is_cancelled());
+    let (second, ()) = tokio::join!(bench.obtain(&web), async { bench.sts.set(ONE_HOUR) });
+    assert_eq!(key_of(&second.unwrap()), "ASIA1");
+    assert_eq!(bench.sts.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wanted_grant_is_there_before_anybody_asks() {
+    let bench = Bench::new(ONE_HOUR);
+    let web = grant("web", None);
+    assert!(bench.credentials.get(&web).is_none());
+    bench
+        .credentials
+        .set_wanted([Arc::clone(&web), Arc::clone(&web)]);
+    bench.pass(Duration::from_secs(1)).await;
+    assert!(bench.credentials.get(&web).is_some());
+    assert_eq!(bench.sts.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grant_that_nobody_needs_any_more_is_neither_kept_nor_refreshed() {
+    let bench = Bench::new(ONE_HOUR);
+    let (web, job) = (grant("web", None), grant("job", None));
+    bench
+        .credentials
+        .set_wanted([Arc::clone(&web), Arc::clone(&job)]);
+    bench.pass(Duration::from_secs(1)).await;
+    bench.credentials.set_wanted([Arc::clone(&job)]);
+    assert!(bench.credentials.get(&web).is_none());
+    assert!(bench.credentials.get(&job).is_some());
+    bench.pass(HOUR * 2).await;
+    let calls = bench.sts.calls();
+    assert_eq!(calls.iter().filter(|call| **call == *web).count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_grant_that_is_dropped_meanwhile_is_answered_all_the_same() {
+    let bench = Bench::new(Mode::Hang);
+    let web = grant("web", None);
+    let (body, ()) = tokio::join!(bench.obtain(&web), async {
+        bench.sts.called(1).await;
+        bench.credentials.set_wanted([]);
+        bench.sts.set(ONE_HOUR);
+    });
+    assert_eq!(key_of(&body.unwrap()), "ASIA1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_external_ids_of_one_role_never_share() {
+    let bench = Bench::new(ONE_HOUR);
+    let grants = [
+        grant("web", None),
+        grant("web", Some("one")),
+        grant("web", Some("two")),
+    ];
+    for grant in &grants {
+        let body = bench.obtain(grant).await.unwrap();
+        assert_eq!(read(&body)["SecretAccessKey"], FakeSts::secret_of(grant));
+    }
+    assert_eq!(bench.sts.count(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_is_refreshed_at_about_half_of_its_life() {
+    let bench = Bench::new(ONE_HOUR);
+    let web = grant("web", None);
+    bench.obtain(&web).await.unwrap();
+    bench.pass(Duration::from_mins(26)).await;
+    assert_eq!(bench.sts.count(), 1);
+    bench.pass(Duration::from_mins(8)).await;
+    assert_eq!(bench.sts.count(), 2);
+    assert_eq!(key_of(&bench.credentials.get(&web).unwrap()), "ASIA2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_held_is_served_through_an_outage_to_its_end_and_not_beyond() {
+    let bench = Bench::new(ONE_HOUR);
+    let web = grant("web", None);
+    bench.obtain(&web).await.unwrap();
+    bench.sts.set(Mode::Fail(Kind::Transient));
+    bench.pass(ALMOST_AN_HOUR).await;
+    assert!(bench.sts.count() > 20, "it keeps trying");
+    assert_eq!(key_of(&bench.credentials.get(&web).unwrap()), "ASIA1");
+
+    bench.pass(Duration::from_secs(1)).await;
+    assert!(bench.credentials.get(&web).is_none());
+    let start = Instant::now();
+    assert_eq!(bench.obtain(&web).await, Err(Reason::StsUnavailable));
+    assert_eq!(start.elapsed(), PATIENCE);
+
+    bench.sts.set(ONE_HOUR);
+    bench.pass(Duration::from_mins(1)).await;
+    assert!(bench.credentials.get(&web).is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn retries_back_off_to_one_a_minute() {
+    let bench = Bench::new(Mode::Fail(Kind::Transient));
+    bench.credentials.set_wanted([grant("web", None)]);
+    bench.pass(Duration::from_mins(2)).await;
+    let before = bench.sts.count();
+    assert!((6..=10).contains(&before), "{before}");
+    bench.pass(Duration::from_mins(10)).await;
+    let calls = bench.sts.count() - before;
+    assert!((10..=20).contains(&calls), "{calls}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn throttling_is_told_apart_from_an_outage() {
+    let bench = Bench::new(Mode::Fail(Kind::Throttled));
+    let web = grant("web", None);
+    assert_eq!(bench.obtain(&web).await, Err(Reason::StsThrottled));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hanging_sts_holds_a_request_no_longer_than_its_deadline() {
+    let bench = Bench::new(Mode::Hang);
+    let start = Instant::now();
+    let outcome = bench.obtain(&grant("web", None)).await;
+    assert_eq!(outcome, Err(Reason::CredentialsPending));
+    assert_eq!(start.elapsed(), PATIENCE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_is_told_at_once_remembered_a_while_and_asked_again_on_demand() {
+    let bench = Bench::new(Mode::Fail(Kind::Final));
+    let web = grant("web", None);
+    assert_eq!(bench.obtain(&web).await, Err(Reason::StsRefused));
+    let start = Instant::now();
+    for _ in 0..100 {
+        assert_eq!(bench.obtain(&web).await, Err(Reason::StsRefused));
+    }
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    bench.pass(Duration::from_millis(4900)).await;
+    assert_eq!(bench.obtain(&web).await, Err(Reason::StsRefused));
+    assert_eq!(bench.sts.count(), 1, "remembered for 5 s at least");
+
+    bench.pass(HOUR).await;
+    assert_eq!(bench.sts.count(), 1, "nobody asks, so it does not either");
+    bench.sts.set(ONE_HOUR);
+    assert_eq!(key_of(&bench.obtain(&web).await.unwrap()), "ASIA2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_refresh_leaves_what_is_held_and_is_tried_again() {
+    let bench = Bench::new(ONE_HOUR);
+    let web = grant("web", None);
+    bench.obtain(&web).await.unwrap();
+    bench.sts.set(Mode::Fail(Kind::Final));
+    bench.pass(Duration::from_mins(45)).await;
+    assert_eq!(key_of(&bench.credentials.get(&web).unwrap()), "ASIA1");
+    let calls = bench.sts.count();
+    assert!((3..=20).contains(&calls), "{calls}");
+    bench.sts.set(ONE_HOUR);
+    bench.pass(Duration::from_mins(6)).await;
+    assert_ne!(key_of(&bench.credentials.get(&web).unwrap()), "ASIA1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_jumps_past_the_expiry_ends_the_session_and_the_next_request_gets_a_new_one() {
+    let bench = Bench::new(ONE_HOUR);
+    let web = grant("web", None);
+    bench.obtain(&web).await.unwrap();
+    bench.clock.advance(SignedDuration::from_hours(2));
+    assert!(bench.credentials.get(&web).is_none());
+    assert_eq!(key_of(&bench.obtain(&web).await.unwrap()), "ASIA2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_jump_the_refresh_comes_within_a_minute_without_a_request() {
+    let bench = Bench::new(ONE_HOUR);
+    bench.credentials.set_wanted([grant("web", None)]);
+    bench.pass(Duration::from_secs(1)).await;
+    bench.clock.advance(SignedDuration::from_mins(40));
+    bench.pass(Duration::from_mins(1)).await;
+    assert_eq!(bench.sts.count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_jumps_back_gives_no_session_a_longer_life() {
+    let bench = Bench::new(ONE_HOUR);
+    let web = grant("web", None);
+    bench.obtain(&web).await.unwrap();
+    bench.clock.advance(SignedDuration::from_hours(-5));
+    bench.sts.set(Mode::Fail(Kind::Transient));
+    bench.pass(ALMOST_AN_HOUR).await;
+    assert!(bench.credentials.get(&web).is_some());
+    bench.pass(Duration::from_secs(1)).await;
+    assert!(bench.credentials.get(&web).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_is_expired_when_it_arrives_is_never_served() {
+    let bench = Bench::new(Mode::Succeed(Duration::ZERO));
+    let web = grant("web", None);
+    assert_eq!(bench.obtain(&web).await, Err(Reason::StsUnavailable));
+    assert!(bench.credentials.get(&web).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_would_end_before_the_last_one_is_not_handed_out() {
+    let bench = Bench::new(ONE_HOUR);
+    let web = grant("web", None);
+    bench.obtain(&web).await.unwrap();
+    bench.sts.set(Mode::Succeed(Duration::from_mins(15)));
+    bench.pass(Duration::from_mins(34)).await;
+    assert!(bench.sts.count() > 1);
+    assert_eq!(key_of(&bench.credentials.get(&web).unwrap()), "ASIA1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_than_eight_calls_are_under_way_at_once() {
+    let bench = Bench::new(Mode::Hang);
+    bench
+        .credentials
+        .set_wanted((0..50).map(|n| grant(&format!("role-{n}"), None)));
+    bench.pass(Duration::from_secs(10)).await;
+    assert_eq!(bench.sts.count(), 8);
+    bench.sts.set(ONE_HOUR);
+    bench.pass(Duration::from_secs(1)).await;
+    assert_eq!(bench.sts.count(), 50);
+    assert!(bench.credentials.status().iter().all(|slot| slot.valid));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_status_tells_the_state_without_a_secret() {
+    let bench = Bench::new(ONE_HOUR);
+    let web = grant("web", None);
+    bench.obtain(&web).await.unwrap();
+    let status = bench.credentials.status();
+    assert_eq!((status[0].state, status[0].valid), ("ready", true));
+    assert_eq!(
+        status[0].expires_at.unwrap().to_string(),
+        "2026-01-01T01:00:00Z"
+    );
+    bench.sts.set(Mode::Fail(Kind::Final));
+    bench.pass(HOUR).await;
+    let status = bench.credentials.status();
+    assert_eq!((status[0].state, status[0].valid), ("refused", false));
+}

@@ -1,0 +1,106 @@
+//! The pods' sockets: accept, read the two ends of the connection, serve HTTP/1, drain. Each data worker is a thread with
+//! a runtime and a listener of its own (`SO_REUSEPORT`), so that a request never changes threads.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+use super::{Connection, Imds};
+use crate::lifecycle::Drain;
+
+/// How long a client may take to send its request's headers; also how long a connection may stay idle.
+const HEADER_TIME: Duration = Duration::from_secs(5);
+/// The most that a request's headers may take.
+const HEADER_BYTES: usize = 8 << 10;
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 1024;
+
+/// Opens one listener for each data worker, all on the same address.
+pub fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<std::net::TcpListener>> {
+    (0..workers).map(|_| listener(address)).collect()
+}
+
+fn listener(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Starts a data worker: a thread that serves `listener` until `drain` is told and the last request is answered.
+pub fn start_worker(
+    number: usize,
+    listener: std::net::TcpListener,
+    imds: Arc<Imds>,
+    drain: Drain,
+) -> io::Result<JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name(format!("pods-{number}")).spawn(move || {
+        runtime.block_on(async move {
+            match TcpListener::from_std(listener) {
+                Ok(listener) => serve(listener, imds, drain).await,
+                Err(error) => tracing::error!("the pods' listener cannot be used: {error}"),
+            }
+        });
+    })
+}
+
+async fn serve(listener: TcpListener, imds: Arc<Imds>, mut drain: Drain) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => {
+                    connections.spawn(serve_connection(stream, peer, imds.clone(), drain.clone()));
+                }
+                Err(error) => {
+                    tracing::warn!("cannot accept a pod's connection: {error}");
+                    // Out of descriptors, most likely: wait for some to close instead of spinning.
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            },
+            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+            () = drain.requested() => break,
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn serve_connection(stream: TcpStream, peer: SocketAddr, imds: Arc<Imds>, mut drain: Drain) {
+    let _open = imds.metrics.connection();
+    let Ok(local) = stream.local_addr() else { return };
+    // Replies are one write each; waiting to fill a segment only delays them. An error leaves it as it was.
+    let _ = stream.set_nodelay(true);
+    let connection =
+        Connection { peer: peer.ip().to_canonical(), local: local.ip().to_canonical(), pod: OnceLock::new() };
+    let service = service_fn(|request| {
+        let (imds, connection) = (&imds, &connection);
+        async move { Ok::<_, Infallible>(imds.answer(connection, &request).await) }
+    });
+    let http = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIME)
+        .max_header_size(HEADER_BYTES)
+        .max_buf_size(2 * HEADER_BYTES)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(http);
+    tokio::select! {
+        // A client that breaks off, or sends what is not HTTP, has been told by hyper; there is nobody else to tell.
+        _ = &mut http => return,
+        () = drain.requested() => http.as_mut().graceful_shutdown(),
+    }
+    let _ = http.await;
+}

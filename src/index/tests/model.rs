@@ -1,0 +1,191 @@
+//! The index against a model too simple to be wrong: a map of pods and a map of namespaces, searched from end to end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
+
+use super::support::{Pod, decide_restricted, namespace, restricted, uid};
+use crate::index::{Event, Lookup, Reader};
+use crate::reason::Reason;
+use crate::workload::{Namespace, PodUid, Workload};
+
+const PODS: [&str; 5] = ["a", "b", "c", "d", "e"];
+const ADDRESSES: [&str; 4] = ["10.0.0.1", "::ffff:10.0.0.1", "10.0.0.2", "2001:db8::1"];
+const NAMESPACES: [&str; 2] = ["default", "other"];
+const ROLES: [&str; 2] = ["reader", "writer"];
+
+#[derive(Clone, Default)]
+struct Model {
+    pods: BTreeMap<PodUid, Workload>,
+    namespaces: BTreeMap<Arc<str>, Namespace>,
+}
+
+impl Model {
+    fn apply(&mut self, event: Event) {
+        match event {
+            Event::PodsReplaced(pods) => {
+                self.pods = pods.into_iter().map(|pod| (pod.uid.clone(), pod)).collect();
+            }
+            Event::PodApplied(pod) => drop(self.pods.insert(pod.uid.clone(), pod)),
+            Event::PodDeleted(uid) => drop(self.pods.remove(&uid)),
+            Event::NamespacesReplaced(all) => {
+                self.namespaces = all
+                    .into_iter()
+                    .map(|one| (Arc::clone(&one.name), one))
+                    .collect();
+            }
+            Event::NamespaceApplied(one) => {
+                self.namespaces.insert(Arc::clone(&one.name), one);
+            }
+            Event::NamespaceDeleted(name) => drop(self.namespaces.remove(&name)),
+        }
+    }
+
+    fn live(&self) -> impl Iterator<Item = &Workload> {
+        self.pods
+            .values()
+            .filter(|pod| !pod.terminal && !pod.host_network)
+    }
+
+    fn owners(&self, address: IpAddr) -> Vec<&Workload> {
+        let owns = |pod: &Workload| {
+            pod.addresses
+                .iter()
+                .any(|own| own.to_canonical() == address.to_canonical())
+        };
+        self.live().filter(|pod| owns(pod)).collect()
+    }
+
+    fn decide(&self, pod: &Workload) -> Result<String, &'static str> {
+        decide_restricted(pod, self.namespaces.get(&pod.namespace))
+            .map(|grant| grant.to_string())
+            .map_err(|reason| reason.code())
+    }
+
+    fn wanted(&self) -> BTreeSet<String> {
+        self.live()
+            .filter_map(|pod| self.decide(pod).ok())
+            .collect()
+    }
+}
+
+/// Everything that a reader can see is what the model says.
+fn assert_agree(reader: &Reader<String>, model: &Model) -> Result<(), TestCaseError> {
+    for address in ADDRESSES.map(super::ip) {
+        let owners = model.owners(address);
+        match (reader.lookup(address), owners.as_slice()) {
+            (Lookup::Unknown, []) | (Lookup::Ambiguous, [_, _, ..]) => {}
+            (Lookup::Pod(entry), [owner]) => {
+                prop_assert_eq!(&entry.workload, *owner);
+                let decision = entry.decision.as_ref().map(ToString::to_string);
+                prop_assert_eq!(decision.map_err(Reason::code), model.decide(owner));
+            }
+            (answer, owners) => {
+                prop_assert!(false, "{address}: {answer:?}, but it belongs to {owners:?}");
+            }
+        }
+    }
+    let snapshot = reader.snapshot();
+    let known: BTreeMap<_, _> = snapshot
+        .pods()
+        .map(|entry| (&entry.workload.uid, &entry.workload))
+        .collect();
+    prop_assert_eq!(known, model.pods.iter().collect::<BTreeMap<_, _>>());
+    let wanted: BTreeSet<String> = snapshot.wanted().map(ToString::to_string).collect();
+    prop_assert_eq!(wanted, model.wanted());
+    Ok(())
+}
+
+fn pod() -> impl Strategy<Value = Workload> {
+    (
+        select(&PODS[..]),
+        select(&NAMESPACES[..]),
+        subsequence(&ADDRESSES[..], 0..=2),
+        proptest::option::of(select(&ROLES[..])),
+        prop::bool::weighted(0.15),
+        prop::bool::weighted(0.15),
+    )
+        .prop_map(
+            |(name, namespace, addresses, role, terminal, host_network)| {
+                let pod = addresses.into_iter().fold(Pod::new(name), Pod::at);
+                let mut pod = role.into_iter().fold(pod, Pod::role).build();
+                pod.namespace = namespace.into();
+                pod.terminal = terminal;
+                pod.host_network = host_network;
+                pod
+            },
+        )
+}
+
+fn a_namespace() -> impl Strategy<Value = Namespace> {
+    (
+        select(&NAMESPACES[..]),
+        proptest::option::of(select(&ROLES[..])),
+    )
+        .prop_map(|(name, role)| namespace(name, role))
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        8 => pod().prop_map(Event::PodApplied),
+        3 => select(&PODS[..]).prop_map(|name| Event::PodDeleted(uid(name))),
+        1 => vec(pod(), 0..5).prop_map(Event::PodsReplaced),
+        2 => a_namespace().prop_map(Event::NamespaceApplied),
+        1 => select(&NAMESPACES[..]).prop_map(|name| Event::NamespaceDeleted(name.into())),
+        1 => vec(a_namespace(), 0..3).prop_map(Event::NamespacesReplaced),
+    ]
+}
+
+/// Events, each delivered one to three times, with a publish after some of them.
+fn history() -> impl Strategy<Value = Vec<(Event, usize, bool)>> {
+    vec((event(), 1..=3_usize, any::<bool>()), 0..40)
+}
+
+proptest! {
+    #[test]
+    fn after_any_history_every_answer_is_what_the_events_so_far_say(history in history()) {
+        let (mut index, reader) = restricted();
+        let mut model = Model::default();
+        let mut published = Model::default();
+        for (event, deliveries, publish) in history {
+            for _ in 0..deliveries {
+                index.apply(event.clone());
+            }
+            model.apply(event);
+            if publish {
+                index.publish();
+                published = model.clone();
+            }
+            // Between two batches readers see the last one whole, never a part of the next.
+            assert_agree(&reader, &published)?;
+        }
+    }
+
+    #[test]
+    fn a_relist_after_any_history_leaves_nothing_of_it(
+        history in history(),
+        pods in vec(pod(), 0..5),
+        namespaces in vec(a_namespace(), 0..3),
+        pods_first in any::<bool>(),
+    ) {
+        let (mut index, reader) = restricted();
+        for (event, ..) in history {
+            index.apply(event);
+        }
+        let mut relist = vec![Event::PodsReplaced(pods), Event::NamespacesReplaced(namespaces)];
+        if !pods_first {
+            relist.reverse();
+        }
+        let mut model = Model::default();
+        for event in relist {
+            index.apply(event.clone());
+            model.apply(event);
+        }
+        index.publish();
+        assert_agree(&reader, &model)?;
+    }
+}

@@ -1,0 +1,153 @@
+//! Sources of pods and namespaces: the Kubernetes API ([`kubernetes`]) or files of manifests ([`files`]).
+//!
+//! [`run`] follows one source and folds what it sees into the [`Index`], which it owns. It never gives up and never
+//! waits in silence: whatever keeps it from being in sync is in the [`SourceStatus`], in words that say what to do.
+//! What was known before a failure stays known.
+
+mod files;
+#[cfg(test)]
+mod harness;
+mod kubernetes;
+mod objects;
+mod status;
+
+use std::hash::Hash;
+
+use tokio::sync::{mpsc, watch};
+
+use crate::clock::Clock;
+use crate::config::PodSource;
+use crate::index::{Event, Index};
+use crate::workload::AnnotationKeys;
+
+pub use status::{Resource, SourceStatus, SyncState};
+
+/// What a source tells.
+#[derive(Debug)]
+enum Update {
+    /// To be folded in this order and published as one change.
+    Events(Vec<Event>),
+    /// How the source stands. Published after the events sent before it.
+    State(Resource, SyncState),
+}
+
+/// Updates that may wait for the index. A burst beyond that makes the source wait, not memory grow.
+const QUEUE: usize = 1024;
+
+/// What a source needs to know about its task.
+#[derive(Clone, Copy)]
+struct Scope<'a> {
+    /// Only pods of this node; all where `None`.
+    node: Option<&'a str>,
+    keys: &'a AnnotationKeys,
+    clock: &'a Clock,
+}
+
+/// Follows `source` until the future is dropped: folds every change into `index` and tells `status` how it stands.
+/// With `node`, only that node's pods are asked for.
+pub async fn run<G: Eq + Hash>(
+    source: &PodSource,
+    node: Option<&str>,
+    keys: &AnnotationKeys,
+    clock: &Clock,
+    index: Index<G>,
+    status: watch::Sender<SourceStatus>,
+) {
+    let scope = Scope { node, keys, clock };
+    let (updates, inbox) = mpsc::channel(QUEUE);
+    let source = async {
+        match source {
+            PodSource::Kubernetes(access) => kubernetes::watch(access, scope, updates).await,
+            PodSource::Files(path) => files::watch(path, scope, updates).await,
+        }
+    };
+    tokio::join!(source, fold(inbox, index, status));
+}
+
+/// Folds updates as they come. Those that have gathered meanwhile are published as one snapshot, so that a burst costs
+/// one copy and not one an event. A state is told after the snapshot that it speaks of.
+async fn fold<G: Eq + Hash>(
+    mut inbox: mpsc::Receiver<Update>,
+    mut index: Index<G>,
+    status: watch::Sender<SourceStatus>,
+) {
+    let mut batch = Vec::new();
+    while inbox.recv_many(&mut batch, QUEUE).await > 0 {
+        let mut news = Vec::new();
+        for update in batch.drain(..) {
+            match update {
+                Update::Events(events) => events.into_iter().for_each(|event| index.apply(event)),
+                Update::State(resource, state) => news.push((resource, state)),
+            }
+        }
+        index.publish();
+        for (resource, state) in news {
+            status.send_if_modified(|status| status.set(resource, state));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::workload::Namespace;
+
+    #[tokio::test]
+    async fn a_state_is_told_only_when_readers_see_the_events_before_it() {
+        let (index, reader) = Index::<()>::new(|_, _| Ok(Arc::new(())));
+        let (updates, inbox) = mpsc::channel(QUEUE);
+        let (status, mut seen) = watch::channel(SourceStatus::default());
+        let namespace = Namespace {
+            name: "default".into(),
+            allowed_roles: None,
+        };
+        let generations = reader.generations();
+
+        updates
+            .send(Update::Events(vec![Event::NamespaceApplied(namespace)]))
+            .await
+            .unwrap();
+        let synced = SyncState::Synced {
+            since: Timestamp::UNIX_EPOCH,
+        };
+        updates
+            .send(Update::State(Resource::Namespaces, synced.clone()))
+            .await
+            .unwrap();
+        updates
+            .send(Update::Events(vec![Event::NamespaceDeleted(
+                "default".into(),
+            )]))
+            .await
+            .unwrap();
+        updates
+            .send(Update::Events(vec![Event::NamespacesReplaced(vec![
+                Namespace {
+                    name: "other".into(),
+                    allowed_roles: None,
+                },
+            ])]))
+            .await
+            .unwrap();
+
+        let folding = tokio::spawn(fold(inbox, index, status));
+        seen.changed().await.unwrap();
+        assert_eq!(seen.borrow().namespaces, synced);
+        let snapshot = reader.snapshot();
+        assert_eq!(
+            snapshot
+                .namespaces()
+                .map(|one| &*one.name)
+                .collect::<Vec<_>>(),
+            ["other"]
+        );
+        assert_eq!(*generations.borrow(), 1, "the burst became one snapshot");
+
+        drop(updates);
+        folding.await.unwrap();
+    }
+}

@@ -1,0 +1,86 @@
+//! moto's server: another's implementation of the STS API, that keeps who assumed what.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::Command;
+use std::sync::{Arc, Weak};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::sync::Mutex;
+
+use super::free_address;
+use super::parts::{Part, program};
+use super::process::Process;
+
+/// A running server. Its requests are recorded from the start.
+pub struct Moto {
+    _process: Process,
+    address: SocketAddr,
+    folder: TempDir,
+}
+
+impl Moto {
+    /// The server that all tests of this binary share; it ends with the last that holds it. Tests keep apart by the names
+    /// of their roles.
+    pub async fn shared() -> Arc<Self> {
+        static SHARED: Mutex<Weak<Moto>> = Mutex::const_new(Weak::new());
+        let mut shared = SHARED.lock().await;
+        if let Some(moto) = shared.upgrade() {
+            return moto;
+        }
+        let moto = Arc::new(Self::start().await);
+        *shared = Arc::downgrade(&moto);
+        moto
+    }
+
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let address = free_address(Ipv4Addr::LOCALHOST);
+        let mut command = Command::new(program(Part::Python));
+        command
+            .args([
+                "-m",
+                "moto.server",
+                "-H",
+                &address.ip().to_string(),
+                "-p",
+                &address.port().to_string(),
+            ])
+            .env("MOTO_ENABLE_RECORDING", "true")
+            .env("MOTO_RECORDER_FILEPATH", folder.path().join("recording"));
+        let process = Process::spawn("moto", &command);
+        process.logs("Running on").await;
+        Self {
+            _process: process,
+            address,
+            folder,
+        }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What `AWS_ENDPOINT_URL_STS` is set to.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The bodies of all `AssumeRole` requests for the role `name`, as they came: `Action=AssumeRole&...`.
+    pub fn assumptions(&self, name: &str) -> Vec<String> {
+        let recording =
+            std::fs::read_to_string(self.folder.path().join("recording")).unwrap_or_default();
+        let bodies = recording.lines().filter_map(|line| {
+            let request: Value =
+                serde_json::from_str(line).expect("moto records one JSON object a line");
+            request["body"].as_str().map(str::to_owned)
+        });
+        let role = format!("%3Arole%2F{name}&");
+        bodies
+            .filter(|body| {
+                body.contains("Action=AssumeRole&") && format!("{body}&").contains(&role)
+            })
+            .collect()
+    }
+}
