@@ -103,7 +103,7 @@ impl Scene {
         command.args(arguments).env_clear().envs([
             ("PATH", "/usr/bin:/bin:/usr/sbin:/sbin"),
             ("HOME", "/nonexistent"),
-            ("AWS_REGION", REGION),
+            ("AWS_DEFAULT_REGION", REGION),
             ("AWS_ENDPOINT_URL_STS", &format!("http://{}", self.sts)),
         ]);
         let output = tokio::task::spawn_blocking(move || command.output())
@@ -379,7 +379,7 @@ async fn an_sdk_that_is_pointed_at_the_agent_needs_no_rules() {
         ])
         .env_clear()
         .env("HOME", "/nonexistent")
-        .env("AWS_REGION", REGION)
+        .env("AWS_DEFAULT_REGION", REGION)
         .env("AWS_ENDPOINT_URL_STS", moto.url())
         .env(
             "AWS_EC2_METADATA_SERVICE_ENDPOINT",
