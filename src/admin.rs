@@ -54,7 +54,7 @@ pub async fn serve(listener: TcpListener, admin: Arc<Admin>) {
             // A scraper that breaks off is not our concern.
             let _ = http1::Builder::new()
                 .timer(TokioTimer::new())
-                .header_read_timeout(Duration::from_secs(60))
+                .header_read_timeout(Duration::from_mins(1))
                 .serve_connection(TokioIo::new(stream), service)
                 .await;
         });
@@ -96,11 +96,11 @@ impl Admin {
         if missing.is_empty() {
             return text(StatusCode::OK, "ok\n");
         }
-        let lines: String = missing
+        let lines: Vec<String> = missing
             .iter()
             .map(|(name, why)| format!("{name}: {why}\n"))
             .collect();
-        text(StatusCode::SERVICE_UNAVAILABLE, lines)
+        text(StatusCode::SERVICE_UNAVAILABLE, lines.concat())
     }
 
     /// kube2iam's three maps: who is where, who has which role, which roles each namespace has. No secrets.

@@ -34,7 +34,7 @@ const DRAIN_TIME: Duration = Duration::from_secs(30);
 /// Between two attempts at something that must succeed before the agent is ready.
 const RETRY: Duration = Duration::from_secs(1);
 /// Between two looks at whether the node's own credentials can be had.
-const NODE_CREDENTIALS_CHECK: Duration = Duration::from_secs(60);
+const NODE_CREDENTIALS_CHECK: Duration = Duration::from_mins(1);
 
 /// Why the agent cannot run.
 #[derive(Debug, Error)]
@@ -395,9 +395,11 @@ async fn intercept(
                 return condition.met();
             }
             Ok(Err(error)) => {
-                condition.missing(format!("the rules are not in place: {}", Chain(&error)))
+                condition.missing(format!("the rules are not in place: {}", Chain(&error)));
             }
-            Err(error) => condition.missing(format!("the rules are not in place: {error}")),
+            Err(error) => {
+                condition.missing(format!("the rules are not in place: {error}"));
+            }
         }
         tokio::time::sleep(RETRY).await;
     }

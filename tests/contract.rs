@@ -1,6 +1,11 @@
 //! What a pod is answered, as tables: request -> reply, through the real binary, with the lab's AWS behind it. The answer
 //! rules are those that make every AWS SDK do the right thing; the routes are kube2iam's.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "what cannot be had fails the test there"
+)]
+
 mod support;
 
 use std::time::{Duration, Instant};
@@ -107,7 +112,7 @@ impl Node {
         );
         let aws = Aws::start(config).await.unwrap();
         let manifests = tempfile::tempdir().unwrap();
-        let text: String = PODS
+        let documents: Vec<String> = PODS
             .iter()
             .map(|(name, ip, phase, annotations)| {
                 format!(
@@ -116,7 +121,7 @@ impl Node {
                 )
             })
             .collect();
-        std::fs::write(manifests.path().join("pods.yaml"), text).unwrap();
+        std::fs::write(manifests.path().join("pods.yaml"), documents.concat()).unwrap();
         let imds = aws
             .imds_url()
             .trim_start_matches("http://")

@@ -86,7 +86,7 @@ impl Tokens {
             None => new_key()?,
         };
         Ok(Self {
-            key: hmac::Key::new(hmac::HMAC_SHA256, &*key),
+            key: hmac::Key::new(hmac::HMAC_SHA256, &key),
         })
     }
 
