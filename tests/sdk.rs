@@ -84,7 +84,7 @@ impl Scene {
 
     /// A running pod: its network, and its object at the API server.
     async fn pod(&self, host: u8, name: &str, annotations: &[(&str, &str)]) -> Arc<Pod> {
-        let pod = self.vpc.add_pod(host).unwrap();
+        let pod = self.vpc.add_pod(Ipv4Addr::new(10, 0, 100, host)).unwrap();
         let ip = pod.address().to_string();
         let spec = Spec {
             namespace: self.node,
@@ -103,7 +103,7 @@ impl Scene {
         command.args(arguments).env_clear().envs([
             ("PATH", "/usr/bin:/bin:/usr/sbin:/sbin"),
             ("HOME", "/nonexistent"),
-            ("AWS_REGION", REGION),
+            ("AWS_DEFAULT_REGION", REGION),
             ("AWS_ENDPOINT_URL_STS", &format!("http://{}", self.sts)),
         ]);
         let output = tokio::task::spawn_blocking(move || command.output())
@@ -379,7 +379,7 @@ async fn an_sdk_that_is_pointed_at_the_agent_needs_no_rules() {
         ])
         .env_clear()
         .env("HOME", "/nonexistent")
-        .env("AWS_REGION", REGION)
+        .env("AWS_DEFAULT_REGION", REGION)
         .env("AWS_ENDPOINT_URL_STS", moto.url())
         .env(
             "AWS_EC2_METADATA_SERVICE_ENDPOINT",

@@ -4,6 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
 use std::sync::{Arc, Weak};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::Mutex;
@@ -74,7 +76,14 @@ impl Moto {
         let bodies = recording.lines().filter_map(|line| {
             let request: Value =
                 serde_json::from_str(line).expect("moto records one JSON object a line");
-            request["body"].as_str().map(str::to_owned)
+            let body = request["body"].as_str()?;
+            if request["body_encoded"] != true {
+                return Some(body.to_owned());
+            }
+            let decoded = STANDARD
+                .decode(body)
+                .expect("moto encodes bodies in base64");
+            String::from_utf8(decoded).ok()
         });
         let role = format!("%3Arole%2F{name}&");
         bodies
