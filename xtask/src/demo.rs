@@ -50,8 +50,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     runtime.block_on(async {
         let mut report = Report::new(style);
         tokio::select! {
-            told = story::tell(&mut report, &agent) => told?,
+            // In this order: the signals are caught before anything is made.
+            biased;
             interrupted = interrupt() => bail!("{}; everything is removed", interrupted?),
+            told = story::tell(&mut report, &agent) => told?,
         }
         Ok(report.conclude())
     })

@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -80,8 +81,10 @@ impl Namespace {
         .map_err(Error::Kernel)
     }
 
-    /// Starts a program in the namespace.
+    /// Starts a program in the namespace, in a process group of its own: Ctrl-C at the terminal is for the caller,
+    /// who then ends what it started.
     pub fn spawn(&self, command: &mut Command) -> io::Result<Child> {
+        command.process_group(0);
         self.enter(|| command.spawn()).map_err(io::Error::other)?
     }
 
@@ -118,7 +121,8 @@ impl Namespace {
         ip.args(["-batch", "-"])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
-            .stderr(Stdio::piped());
+            .stderr(Stdio::piped())
+            .process_group(0);
         let mut child = self.enter(|| ip.spawn())?.map_err(Error::IpMissing)?;
         if let Some(mut stdin) = child.stdin.take() {
             // An `ip` that stopped reading has failed and says why.
