@@ -145,23 +145,6 @@ impl Agent {
         self.ask_admin("/metrics").await.unwrap().body
     }
 
-    /// Waits until listing or watching pods has failed so many times, so that its pauses are as long as they get.
-    pub async fn failed_to_watch(&self, times: u32) {
-        eventually(&format!("{times} failures to watch"), || async {
-            let metrics = self.metrics().await;
-            let name = "podiam_source_errors_total{resource=\"pods\"} ";
-            let failures = metrics
-                .lines()
-                .find_map(|line| line.strip_prefix(name)?.parse::<u32>().ok());
-            if failures >= Some(times) {
-                Ok(())
-            } else {
-                Err(metrics)
-            }
-        })
-        .await;
-    }
-
     async fn ask_admin(&self, path: &str) -> Result<Reply, String> {
         let stream = match &self.host {
             Host::Loopback(_) => TcpStream::connect(self.admin).await,
