@@ -221,7 +221,7 @@ pub(super) struct SessionFlags {
     #[arg(long, env = "PODIAM_IAM_ROLE_SESSION_TTL", value_name = "DURATION")]
     pub(super) iam_role_session_ttl: Option<String>,
 
-    /// How long a role that STS refuses is not asked for again; 0: podiam's own 10s
+    /// How long a role that STS refuses is not asked for again; 0: 5s to 30s
     #[arg(
         long,
         env = "PODIAM_IAM_ROLE_ERROR_TTL",

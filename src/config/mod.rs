@@ -166,7 +166,8 @@ pub struct Sessions {
     pub duration: Duration,
     /// Age at which a session is refreshed: `--iam-role-session-ttl`, or half of the duration.
     pub refresh_age: Duration,
-    /// `--iam-role-error-ttl`: how long a final STS error is remembered; never zero (10 s where the flag says 0).
+    /// `--iam-role-error-ttl`: how long a final STS error is remembered. Zero: left to `credentials`, which
+    /// spreads it.
     pub error_ttl: Duration,
     /// `--aws-region`: region of the STS endpoint; `None`: environment, profile or IMDS decide.
     pub region: Option<String>,

@@ -123,8 +123,7 @@ fn canonical_path(target: &Uri) -> Result<&str, Rejection> {
         ));
     }
     let segments = rest.strip_suffix('/').unwrap_or(rest).split('/');
-    if rest.contains("//")
-        || rest == "/"
+    if path.contains("//")
         || segments
             .clone()
             .any(|segment| matches!(segment, "." | ".."))

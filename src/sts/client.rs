@@ -265,10 +265,11 @@ fn session(output: AssumeRoleOutput, obtained_at: Timestamp) -> Result<Session, 
     let credentials = output
         .credentials
         .ok_or_else(|| StsError::malformed("the answer holds no credentials"))?;
-    // The SDK reads an answer that breaks off as one with empty fields.
+    // The SDK reads an answer that breaks off as one with empty fields, and with the epoch for an end.
     if credentials.access_key_id.is_empty()
         || credentials.secret_access_key.is_empty()
         || credentials.session_token.is_empty()
+        || credentials.expiration.secs() == 0
     {
         return Err(StsError::malformed(
             "the answer's credentials are incomplete",

@@ -78,16 +78,14 @@ impl Agent {
                 "--access-log=all",
                 "--log-level=debug",
             ])
+            // Nobody listens there, and nothing leaves this machine.
+            .args(matches!(host, Host::Loopback(_)).then_some("--metadata-addr=127.0.0.1:9"))
             .args(flags)
             .envs([
                 ("AWS_ACCESS_KEY_ID", "AKIANODE"),
                 ("AWS_SECRET_ACCESS_KEY", "node"),
             ])
             .env("AWS_ENDPOINT_URL_STS", sts);
-        if let Host::Loopback(_) = host {
-            // Nobody listens there, and nothing leaves this machine.
-            command.arg("--metadata-addr=127.0.0.1:9");
-        }
         // What the developer's own shell says must not reach the agent.
         for name in [
             "AWS_PROFILE",

@@ -18,8 +18,6 @@ const CHAINED_DURATION: Duration = Duration::from_hours(1);
 const REFRESH_MARGIN: Duration = Duration::from_mins(10);
 /// The youngest age at which a session may be refreshed: STS limits the calls of an account.
 const SHORTEST_AGE: Duration = Duration::from_secs(1);
-/// How long a final STS error is remembered where the flag leaves it to us.
-const ERROR_TTL: Duration = Duration::from_secs(10);
 
 impl SessionFlags {
     pub(super) fn judge(self, check: &mut Check) -> Sessions {
@@ -45,14 +43,12 @@ impl SessionFlags {
         };
         let duration = session_duration(check, &iam_session_duration);
         let refresh_age = refresh_age(check, given(iam_role_session_ttl), duration);
-        let error_ttl = check
-            .duration("iam-role-error-ttl", &iam_role_error_ttl)
-            .filter(|ttl| !ttl.is_zero());
+        let error_ttl = check.duration("iam-role-error-ttl", &iam_role_error_ttl);
         Sessions {
             naming: naming.unwrap_or(by_default),
             duration,
             refresh_age,
-            error_ttl: error_ttl.unwrap_or(ERROR_TTL),
+            error_ttl: error_ttl.unwrap_or_default(),
             region: given(aws_region)
                 .and_then(|region| check.parse("aws-region", &region, values::region)),
         }
@@ -91,7 +87,7 @@ fn refresh_age(check: &mut Check, ttl: Option<String>, duration: Duration) -> Du
         Some(left) if age >= SHORTEST_AGE && !left.is_zero() => {
             if left < REFRESH_MARGIN {
                 check.notice(format!(
-                    "--{FLAG}={text:?}: a session is refreshed {} before it ends, and SDKs want 10m at least",
+                    "--{FLAG}={text:?} would leave {} of a session, and SDKs want 10m at least: it is refreshed before that",
                     GoDuration::from(left)
                 ));
             }
@@ -118,7 +114,7 @@ mod tests {
         let sessions = config(&[]).sessions;
         assert_eq!(sessions.duration, Duration::from_hours(1));
         assert_eq!(sessions.refresh_age, Duration::from_mins(30));
-        assert_eq!(sessions.error_ttl, Duration::from_secs(10));
+        assert_eq!(sessions.error_ttl, Duration::ZERO);
         assert_eq!(sessions.region, None);
         let sessions = config(&[
             "--iam-session-duration=30m",

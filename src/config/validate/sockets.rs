@@ -37,7 +37,7 @@ impl ListenFlags {
             given(metrics_port).and_then(|text| check.parse("metrics-port", &text, values::port));
         let admin = match admin_port {
             // Nothing but metadata is served to pods, so kube2iam's habit of one port for both cannot be kept.
-            Some(shared) if shared == pods.port() && shared != 0 && shared != ADMIN_PORT => {
+            Some(shared) if shared == pods.port() && shared != 0 => {
                 check.notice(format!(
                     "--metrics-port={shared} is the pods' port, where podiam serves no metrics: they are at {default_admin}"
                 ));

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -10,45 +10,60 @@ use anyhow::{Context, Result, anyhow, bail};
 use podiam_lab::netns::{IMDS, NODE, Namespace, STS};
 use podiam_lab::wire;
 
+/// What completes a role's name.
+pub(super) const BASE_ARN: &str = "arn:aws:iam::123456789012:role/";
 /// How long the agent may take to be ready.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How the agent is started.
+#[derive(Clone)]
+pub(super) struct Launch {
+    program: PathBuf,
+    /// Its command line, as it is run and as it is shown.
+    pub(super) arguments: Vec<String>,
+    log: PathBuf,
+}
+
+impl Launch {
+    /// Pods from `manifests`; state and log in `folder`.
+    pub(super) fn new(program: &Path, manifests: &Path, folder: &Path) -> Self {
+        let arguments = vec![
+            "agent".into(),
+            format!("--workloads={}", manifests.display()),
+            format!("--base-role-arn={BASE_ARN}"),
+            "--intercept=nftables".into(),
+            format!("--host-ip={NODE}"),
+            "--app-port=8181".into(),
+            format!("--metadata-addr={IMDS}"),
+            format!("--state-dir={}", folder.display()),
+        ];
+        Self {
+            program: program.to_owned(),
+            arguments,
+            log: folder.join("agent.log"),
+        }
+    }
+}
 
 /// A running agent.
 pub(super) struct Agent {
     process: Child,
-    log: std::path::PathBuf,
+    launch: Launch,
     /// From its start until /readyz said so.
     pub(super) ready_after: Duration,
 }
 
-/// The agent's command line, as it is run and as it is shown.
-pub(super) fn arguments(manifests: &Path, state: &Path) -> Vec<String> {
-    vec![
-        "agent".into(),
-        format!("--workloads={}", manifests.display()),
-        "--base-role-arn=arn:aws:iam::123456789012:role/".into(),
-        "--intercept=nftables".into(),
-        format!("--host-ip={NODE}"),
-        "--app-port=8181".into(),
-        format!("--metadata-addr={IMDS}"),
-        format!("--state-dir={}", state.display()),
-    ]
-}
-
 impl Agent {
-    /// Starts `program` in the node's namespace and waits until it is ready.
-    pub(super) async fn start(
-        node: &Namespace,
-        program: &Path,
-        arguments: &[String],
-        folder: &Path,
-    ) -> Result<Self> {
-        let log = folder.join("agent.log");
-        let output = File::create(&log)?;
-        let mut command = Command::new(program);
+    /// Starts it in the node's namespace and waits until it is ready.
+    pub(super) async fn start(node: &Namespace, launch: Launch) -> Result<Self> {
+        let output = File::options()
+            .create(true)
+            .append(true)
+            .open(&launch.log)?;
+        let mut command = Command::new(&launch.program);
         // Nothing of the caller's AWS configuration and proxies: the node's credentials come from IMDS, as on EC2.
         command
-            .args(arguments)
+            .args(&launch.arguments)
             .env_clear()
             .env("AWS_ENDPOINT_URL_STS", format!("http://{STS}"));
         command
@@ -58,10 +73,10 @@ impl Agent {
         let started = Instant::now();
         let process = node
             .spawn(&mut command)
-            .with_context(|| program.display().to_string())?;
+            .with_context(|| launch.program.display().to_string())?;
         let mut agent = Self {
             process,
-            log,
+            launch,
             ready_after: Duration::ZERO,
         };
         agent
@@ -98,9 +113,14 @@ impl Agent {
         )
     }
 
+    /// Starts it once more, as it was started before.
+    pub(super) async fn again(&self, node: &Namespace) -> Result<Self> {
+        Self::start(node, self.launch.clone()).await
+    }
+
     /// Everything that the agent logged.
     pub(super) fn log(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap_or_default()
+        std::fs::read_to_string(&self.launch.log).unwrap_or_default()
     }
 
     fn last_words(&self) -> String {

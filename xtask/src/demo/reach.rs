@@ -55,7 +55,7 @@ pub(super) async fn out_of_reach(report: &mut Report, stage: &Stage) -> Result<(
         "{asked} requests for the node's secrets, {} leaks",
         leaks.len()
     );
-    report.expect(leaks.is_empty(), "nothing", &found);
+    report.expect(leaks.is_empty(), "out of reach", &found);
     let log = stage.agent.log();
     report.expect(
         !log.contains(CANARY),

@@ -5,13 +5,11 @@ use std::process::{Command, Stdio};
 use anyhow::Result;
 use serde_json::Value;
 
+use super::agent::BASE_ARN;
 use super::pod::{CREDENTIALS, Pod, Told};
 use super::report::{Report, gist};
 use super::story::Stage;
 use crate::progress::human;
-
-/// What completes a role's name; `agent::arguments` gives the agent the same.
-const BASE: &str = "arn:aws:iam::123456789012:role/";
 
 /// A pod with a role gets that role's credentials: list, credentials, and the call that they come from.
 pub(super) async fn with_role(
@@ -55,7 +53,7 @@ pub(super) async fn with_role(
         return Ok(());
     };
     let session = call.role_session_name.as_deref().unwrap_or_default();
-    let arn = format!("{BASE}{role}");
+    let arn = format!("{BASE_ARN}{role}");
     report.expect(
         call.role_arn.as_deref() == Some(&arn),
         "assumed",

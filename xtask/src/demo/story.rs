@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use podiam_lab::aws::{Aws, CANARY, Config, Fault, Injection, Service};
 use podiam_lab::netns::Vpc;
 
-use super::agent::{self, Agent};
+use super::agent::{Agent, Launch};
 use super::pod::{CREDENTIALS, Pod, Told};
 use super::report::{Report, gist};
 use super::{manifests, reach, roles};
@@ -22,7 +22,7 @@ pub(super) struct Stage {
     pub(super) agent: Agent,
     pub(super) pods: Vec<Pod>,
     pub(super) aws: Aws,
-    _vpc: Vpc,
+    vpc: Vpc,
     _folder: tempfile::TempDir,
 }
 
@@ -41,9 +41,9 @@ pub(super) async fn tell(report: &mut Report, program: &Path) -> Result<()> {
 
     report.section("podiam starts");
     let folder = tempfile::tempdir()?;
-    let arguments = agent::arguments(&examples, folder.path());
-    report.command(&shown(&arguments, folder.path()));
-    let agent = Agent::start(vpc.node().namespace(), program, &arguments, folder.path()).await?;
+    let launch = Launch::new(program, &examples, folder.path());
+    report.command(&shown(&launch.arguments, folder.path()));
+    let agent = Agent::start(vpc.node().namespace(), launch).await?;
     let ready = format!(
         "in {}: pods known, node credentials usable, rules in the kernel",
         human(agent.ready_after)
@@ -54,10 +54,14 @@ pub(super) async fn tell(report: &mut Report, program: &Path) -> Result<()> {
         agent,
         pods,
         aws,
-        _vpc: vpc,
+        vpc,
         _folder: folder,
     };
     report.section("Every pod gets its own role, and no other");
+    report.line(&format!(
+        "(STS takes {} for an answer here; what it answered is served from memory)",
+        human(STS_LATENCY)
+    ));
     for pod in &stage.pods {
         match &pod.subject.role {
             Some(role) => roles::with_role(report, &stage, pod, role).await?,
@@ -137,6 +141,18 @@ async fn failures(report: &mut Report, stage: &mut Stage) -> Result<()> {
         refused.is_err(),
         "kill -9 agent",
         &format!("{told}: the rules stay, the node's role stays out of reach"),
+    );
+    stage.aws.heal(Service::Sts);
+    stage.agent = stage.agent.again(stage.vpc.node().namespace()).await?;
+    let list = pod.get(CREDENTIALS, &token).await?;
+    report.expect(
+        list.answer.status == 200,
+        "agent restarts",
+        &format!(
+            "ready in {}; the token from before is still good: {}",
+            human(stage.agent.ready_after),
+            list.answer.status
+        ),
     );
     Ok(())
 }
