@@ -22,6 +22,9 @@ use support::http::ROLES;
 use support::moto::Moto;
 use support::pods::{self, ALLOWED_ROLES, ROLE, Spec};
 
+/// Attempts of the agent, for pods and for namespaces, after which its pauses are as long as they get.
+const LONG_OUTAGE: usize = 16;
+
 /// What every test starts with: a cluster, an STS, and a namespace and a node of the test's own.
 struct Scene {
     cluster: Arc<Cluster>,
@@ -287,6 +290,7 @@ async fn an_api_that_is_down_at_the_start_is_waited_for_and_the_agent_is_ready_w
         ],
     );
     agent.not_ready(&["pods"]).await;
+    cluster.turn_away(LONG_OUTAGE).await;
     cluster.start_apiserver().await;
     let back = Instant::now();
     agent.ready().await;
@@ -312,6 +316,7 @@ async fn known_pods_go_on_while_the_api_is_away_and_new_ones_are_known_within_a_
     assert_eq!(agent.ask("127.0.1.13", ROLES).await.body, "known-role");
     assert_eq!(agent.ask("127.0.1.14", ROLES).await.status, 503);
 
+    scene.cluster.turn_away(LONG_OUTAGE).await;
     scene.cluster.start_apiserver().await;
     let back = Instant::now();
     scene.run("new", "127.0.1.14", &[(ROLE, "new-role")]).await;

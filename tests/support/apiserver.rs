@@ -16,12 +16,13 @@ use kube::{Api, Client, Config};
 use nix::sys::signal::Signal;
 use serde_json::json;
 use tempfile::TempDir;
+use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 
 use super::parts::{Part, program};
 use super::pki::{Authority, signing_key};
 use super::process::Process;
-use super::{eventually, free_address, pods};
+use super::{PATIENCE, eventually, free_address, pods};
 
 /// Where ServiceAccount tokens are made: a namespace that every API server has.
 const ACCOUNTS: &str = "default";
@@ -102,6 +103,19 @@ impl Cluster {
         if let Some(process) = self.apiserver.lock().await.take() {
             process.end(Signal::SIGKILL);
         }
+    }
+
+    /// Stands in for the API server that is away, and hangs up on so many who ask for it.
+    pub async fn turn_away(&self, times: usize) {
+        let door = TcpListener::bind(self.address).await.unwrap();
+        let all = async {
+            for _ in 0..times {
+                drop(door.accept().await);
+            }
+        };
+        tokio::time::timeout(PATIENCE, all)
+            .await
+            .expect("nobody asks for the API server any more");
     }
 
     /// Where the API server listens.
