@@ -96,7 +96,7 @@ struct Trail {
 }
 
 impl Imds {
-    /// Answers one request. Never waits longer than [`PATIENCE`], or one second for the real metadata service.
+    /// Answers one request. Never waits longer than 400 ms, or one second for the real metadata service.
     pub async fn answer<B>(&self, connection: &Connection, request: &Request<B>) -> Reply {
         let started = Instant::now();
         let ask = Ask {

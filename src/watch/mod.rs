@@ -1,4 +1,4 @@
-//! Sources of pods and namespaces: the Kubernetes API ([`kubernetes`]) or files of manifests ([`files`]).
+//! Sources of pods and namespaces: the Kubernetes API (`kubernetes`) or files of manifests (`files`).
 //!
 //! [`run`] follows one source and folds what it sees into the [`Index`], which it owns. It never gives up and never
 //! waits in silence: whatever keeps it from being in sync is in the [`SourceStatus`], in words that say what to do.

@@ -1,7 +1,7 @@
 //! An AWS of one process: a node's IMDS and a regional STS, each on a socket of its own.
 //!
 //! Tests start it in their own process with [`Aws::start`]; `podiam-lab aws` starts it for other programs, which read
-//! the log and order faults over HTTP below `/lab` on the STS socket ([`control`]). It checks what a client can get
+//! the log and order faults over HTTP below `/lab` on the STS socket (`control`). It checks what a client can get
 //! wrong (tokens, parameters, who owns a session) and no signature: it holds no secret worth one.
 
 mod config;
