@@ -131,7 +131,7 @@ impl Metrics {
         )?;
         let source_errors = counters(
             "podiam_source_errors_total",
-            "Failures to list or watch a resource, or to read the manifests.",
+            "Changes of a source to a failing state, or to another failure.",
             &["resource"],
         )?;
         gauges(

@@ -452,8 +452,12 @@ mod tests {
             if let Ok(Route::Metadata(path)) = parse(&Method::GET, &uri, &allow()) {
                 let path = path.as_str();
                 prop_assert!(path.starts_with("/latest/meta-data/") || path == "/latest/dynamic/instance-identity/document");
-                for bad in ["iam/", "identity-credentials", "user-data", "public-keys", "//", "..", "%", ";", "?", "\\"] {
-                    prop_assert!(!path.contains(bad), "{path}");
+                // A tag's name may be any word; what is directly below meta-data may not.
+                let below = path.split('/').nth(3).unwrap_or_default();
+                prop_assert!(!["iam", "identity-credentials", "public-keys", ""].contains(&below), "{path}");
+                prop_assert!(!path.split('/').any(|segment| matches!(segment, "." | "..")), "{path}");
+                for odd in ["//", "%", ";", "?", "\\"] {
+                    prop_assert!(!path.contains(odd), "{path}");
                 }
             }
         }
