@@ -278,9 +278,6 @@ impl Imds {
             }
             .into());
         }
-        if let Some(body) = self.credentials.get(grant) {
-            return Ok(document::text(body));
-        }
         Ok(document::text(
             self.credentials.obtain(grant, ask.deadline).await?,
         ))
