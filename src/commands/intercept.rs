@@ -4,7 +4,7 @@
 use std::{io::Write, process::ExitCode};
 
 use anyhow::Context;
-use podiam_intercept::nftables::{self, Status};
+use podiam_intercept::{Status, nftables};
 use serde::Serialize;
 
 /// What `podiam intercept status --json` prints.
@@ -65,7 +65,7 @@ pub(super) fn remove(out: &mut dyn Write) -> anyhow::Result<ExitCode> {
 
 #[cfg(test)]
 mod tests {
-    use podiam_intercept::{METADATA_V4, Rules, nftables::RuleStatus};
+    use podiam_intercept::{METADATA_V4, RuleStatus, Rules};
     use serde_json::{Value, json};
 
     use super::*;

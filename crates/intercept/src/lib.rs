@@ -3,10 +3,14 @@
 //!
 //! The only crate of the workspace that may hold `unsafe` code. It decides nothing about roles and speaks no HTTP.
 
+mod backend;
 pub mod connection;
 mod interfaces;
 pub mod nftables;
 mod rules;
+mod status;
 
+pub use backend::{Backend, Error, Outcome};
 pub use interfaces::{Interfaces, InterfacesError};
 pub use rules::{METADATA_V4, METADATA_V6, Rules};
+pub use status::{RuleStatus, Status};

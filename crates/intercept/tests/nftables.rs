@@ -13,9 +13,7 @@ use std::{
 };
 
 use podiam_intercept::{
-    METADATA_V4, Rules,
-    connection::original_destination,
-    nftables::{self, Outcome, Status},
+    METADATA_V4, Outcome, Rules, Status, connection::original_destination, nftables,
 };
 use support::{
     Namespace, accept, nobody_at,

@@ -9,27 +9,18 @@ mod error;
 mod expression;
 mod netlink;
 mod ruleset;
-mod status;
 mod table;
 
 pub use error::Error;
-pub use status::{RuleStatus, Status};
 
-use crate::Rules;
+use crate::{Outcome, Rules, Status};
 use netlink::Connection;
 use ruleset::Ruleset;
 use table::Table;
 
-/// What [`install`] did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// There was no table; now there is.
-    Created,
-    /// A table that differed was replaced; no packet met a state between.
-    Replaced,
-    /// The table was already as it should be; its counters go on.
-    Unchanged,
-}
+/// Interception by the table `inet podiam`.
+#[derive(Debug, Default)]
+pub struct Nftables;
 
 /// Brings the kernel's table to `rules`, in one transaction, or leaves it as it is.
 pub fn install(rules: &Rules) -> Result<Outcome, Error> {
@@ -50,6 +41,16 @@ pub fn install(rules: &Rules) -> Result<Outcome, Error> {
         None => Outcome::Created,
         Some(_) => Outcome::Replaced,
     })
+}
+
+/// Writes a table that only refuses pods the metadata service, unless there is a table already.
+pub fn guard() -> Result<Outcome, Error> {
+    let mut connection = Connection::open()?;
+    if table::read(&mut connection)?.is_some() {
+        return Ok(Outcome::Unchanged);
+    }
+    connection.transact(table::replace(&Ruleset::guard()))?;
+    Ok(Outcome::Created)
 }
 
 /// What the kernel has; `None` where there is no table.

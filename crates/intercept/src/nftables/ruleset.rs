@@ -10,7 +10,7 @@
 
 use std::{
     fmt,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
 };
 
 use crate::{
@@ -96,16 +96,6 @@ pub(super) enum Verdict {
 impl Ruleset {
     /// The rule set that `rules` ask for.
     pub(super) fn build(rules: &Rules) -> Self {
-        let chain = |name, kind: &str, hook, priority, rules| Chain {
-            name,
-            base: Some(Base {
-                kind: kind.to_owned(),
-                hook,
-                priority,
-                policy: NF_ACCEPT,
-            }),
-            rules,
-        };
         // The chain that is jumped to stands first: a transaction must make it before the jump.
         let imds = Chain {
             name: IMDS,
@@ -115,17 +105,49 @@ impl Ruleset {
         Self {
             chains: vec![
                 imds,
-                chain(
+                Chain::base(
                     PREROUTING,
                     "nat",
                     NF_INET_PRE_ROUTING,
                     BEFORE_DSTNAT,
                     intercepted(&rules.interfaces),
                 ),
-                chain("input", "filter", NF_INET_LOCAL_IN, FILTER, gate(rules)),
-                chain("forward", "filter", NF_INET_FORWARD, FILTER, refused(rules)),
+                Chain::base("input", "filter", NF_INET_LOCAL_IN, FILTER, gate(rules)),
+                Chain::forward(rules.metadata),
             ],
         }
+    }
+
+    /// The rule set for the time before an agent has run: pods are refused the metadata service, whatever agent comes.
+    pub(super) fn guard() -> Self {
+        Self {
+            chains: vec![Chain::forward(METADATA_V4)],
+        }
+    }
+}
+
+impl Chain {
+    fn base(name: &'static str, kind: &str, hook: u32, priority: i32, rules: Vec<Rule>) -> Self {
+        Self {
+            name,
+            base: Some(Base {
+                kind: kind.to_owned(),
+                hook,
+                priority,
+                policy: NF_ACCEPT,
+            }),
+            rules,
+        }
+    }
+
+    fn forward(metadata: Ipv4Addr) -> Self {
+        Self::base(
+            "forward",
+            "filter",
+            NF_INET_FORWARD,
+            FILTER,
+            refused(metadata),
+        )
     }
 }
 
@@ -192,10 +214,10 @@ fn gate(rules: &Rules) -> Vec<Rule> {
 
 /// `forward`: what was not translated does not leave the node for the metadata service. Other link-local services
 /// (169.254.169.253 DNS, .123 NTP) stay as they are.
-fn refused(rules: &Rules) -> Vec<Rule> {
+fn refused(metadata: Ipv4Addr) -> Vec<Rule> {
     let mut addresses = vec![
         IpAddr::from(METADATA_V4),
-        IpAddr::from(rules.metadata),
+        IpAddr::from(metadata),
         IpAddr::from(METADATA_V6),
     ];
     addresses.dedup();

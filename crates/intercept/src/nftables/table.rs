@@ -12,8 +12,8 @@ use super::{
     error::{Error, Feature},
     netlink::{Connection, Step},
     ruleset::{self, Base, Chain, Match, Rule, Ruleset, Verdict},
-    status::{RuleStatus, Status},
 };
+use crate::{RuleStatus, Status};
 
 /// The table's name, in the family inet: one table for IPv4 and IPv6.
 pub(super) const NAME: &str = "podiam";
