@@ -18,6 +18,10 @@ async fn what_is_passed_on_is_listed_and_the_request_is_our_own() {
         ("/latest/meta-data/instance-id", 200),
         ("/2021-07-15/meta-data/placement/availability-zone", 200),
         ("/latest/dynamic/instance-identity/document", 200),
+        // The real service has these too; nobody listed them.
+        ("/latest/meta-data/profile", 404),
+        ("/latest/meta-data/block-device-mapping/ami", 404),
+        ("/latest/dynamic/fws/instance-monitoring", 404),
         ("/latest/user-data", 404),
         ("/latest/meta-data/public-keys/0/openssh-key", 404),
         ("/latest/dynamic/instance-identity/pkcs7", 404),
@@ -26,6 +30,20 @@ async fn what_is_passed_on_is_listed_and_the_request_is_our_own() {
             node.ask(READER, "GET", target, &headers).await.status,
             status,
             "{target}"
+        );
+    }
+    let unlisted = [
+        "profile",
+        "block-device",
+        "fws",
+        "user-data",
+        "public-keys",
+        "pkcs7",
+    ];
+    for request in node.aws.imds_requests() {
+        assert!(
+            !unlisted.iter().any(|name| request.target.contains(name)),
+            "not even asked for: {request:?}"
         );
     }
     let seen = format!("{:?}", node.aws.imds_requests());
