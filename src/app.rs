@@ -1,5 +1,7 @@
 //! The only file that knows everyone: it makes the parts, gives each what it needs, and ends them in order.
 
+mod report;
+
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::sync::{Arc, OnceLock};
@@ -27,7 +29,7 @@ use crate::metrics::Metrics;
 use crate::sts::{self, Sts};
 use crate::telemetry::{self, Chain};
 use crate::upstream::{Upstream, UpstreamError};
-use crate::watch::{self, Resource, SourceStatus, SyncState};
+use crate::watch::{self, SourceStatus};
 
 /// How long the agent waits for requests in flight before it leaves.
 const DRAIN_TIME: Duration = Duration::from_secs(30);
@@ -191,7 +193,7 @@ async fn start(config: Config, drain: Drain) -> Result<Vec<JoinHandle<()>>, AppE
     ));
 
     let (status, seen) = channel::channel(SourceStatus::default());
-    tokio::spawn(report_source(seen, pods_known, metrics));
+    tokio::spawn(report::source(seen, pods_known, metrics, clock.clone()));
     tokio::spawn(async move {
         let Config {
             node,
@@ -313,35 +315,6 @@ async fn follow_pods(pods: Reader<Grant>, credentials: Credentials, metrics: Arc
         let snapshot = pods.snapshot();
         metrics.set_pods(snapshot.pods().len());
         credentials.set_wanted(snapshot.wanted().cloned());
-    }
-}
-
-/// Reports how the source of pods stands: /readyz and the metrics. The log has it from `watch`.
-async fn report_source(
-    mut status: channel::Receiver<SourceStatus>,
-    condition: Condition,
-    metrics: Arc<Metrics>,
-) {
-    loop {
-        let now = status.borrow_and_update().clone();
-        for (resource, state) in [
-            (Resource::Pods, &now.pods),
-            (Resource::Namespaces, &now.namespaces),
-        ] {
-            let name = resource.to_string();
-            metrics.set_source_synced(&name, matches!(state, SyncState::Synced { .. }));
-            if matches!(state, SyncState::Failing { .. }) {
-                metrics.source_failed(&name);
-            }
-        }
-        if now.is_synced() {
-            condition.met();
-        } else {
-            condition.missing(now.problems().join("; "));
-        }
-        if status.changed().await.is_err() {
-            return;
-        }
     }
 }
 

@@ -317,6 +317,13 @@ async fn known_pods_go_on_while_the_api_is_away_and_new_ones_are_known_within_a_
     assert_eq!(agent.ask("127.0.1.14", ROLES).await.status, 503);
 
     scene.cluster.turn_away(LONG_OUTAGE).await;
+    let readyz = agent.readyz().await.unwrap();
+    assert_eq!(readyz.status, 200, "{}", readyz.body);
+    let metrics = agent.metrics().await;
+    let age = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("podiam_source_age_seconds{resource=\"pods\"} "));
+    assert!(age.is_some_and(|age| age != "0"), "{metrics}");
     scene.cluster.start_apiserver().await;
     let back = Instant::now();
     scene.run("new", "127.0.1.14", &[(ROLE, "new-role")]).await;
