@@ -63,14 +63,14 @@ pub(super) async fn watch(path: &Path, scope: Scope<'_>, updates: mpsc::Sender<U
                 tell_skipped(manifests);
                 failing_since = None;
                 let mut told = vec![Update::Events(events(manifests))];
-                told.extend(states(SyncState::Synced { since: now }));
+                told.extend(states(&SyncState::Synced { since: now }));
                 told
             }
             // Each time, for each time is a failure.
             Err(error) => {
                 let error = error.clone();
                 let since = *failing_since.get_or_insert(now);
-                states(SyncState::Failing { error, since }).into()
+                states(&SyncState::Failing { error, since }).into()
             }
         };
         for update in told {
@@ -86,7 +86,7 @@ pub(super) async fn watch(path: &Path, scope: Scope<'_>, updates: mpsc::Sender<U
 }
 
 /// The files hold both, so both stand alike.
-fn states(state: SyncState) -> [Update; 2] {
+fn states(state: &SyncState) -> [Update; 2] {
     [Resource::Namespaces, Resource::Pods].map(|resource| Update::State(resource, state.clone()))
 }
 
