@@ -96,6 +96,13 @@ impl Scene {
     }
 }
 
+/// Whether a metric of the pods' source is there and above zero.
+fn is_positive(metrics: &str, name: &str) -> bool {
+    let start = format!("{name}{{resource=\"pods\"}} ");
+    let value = metrics.lines().find_map(|line| line.strip_prefix(&start));
+    value.is_some_and(|value| value != "0")
+}
+
 #[tokio::test]
 async fn a_pod_is_told_the_role_of_its_annotation_and_one_without_is_refused() {
     let scene = Scene::new("annotation").await;
@@ -251,10 +258,10 @@ async fn a_refused_right_is_told_by_verb_and_resource_in_readyz_log_and_metric_u
         metrics.contains("podiam_source_synced{resource=\"pods\"} 0\n"),
         "{metrics}"
     );
-    let errors = metrics
-        .lines()
-        .find_map(|line| line.strip_prefix("podiam_source_errors_total{resource=\"pods\"} "));
-    assert!(errors.is_some_and(|errors| errors != "0"), "{metrics}");
+    assert!(
+        is_positive(&metrics, "podiam_source_errors_total"),
+        "{metrics}"
+    );
     assert_eq!(
         agent.ask("127.0.1.12", ROLES).await.status,
         503,
@@ -320,10 +327,10 @@ async fn known_pods_go_on_while_the_api_is_away_and_new_ones_are_known_within_a_
     let readyz = agent.readyz().await.unwrap();
     assert_eq!(readyz.status, 200, "{}", readyz.body);
     let metrics = agent.metrics().await;
-    let age = metrics
-        .lines()
-        .find_map(|line| line.strip_prefix("podiam_source_age_seconds{resource=\"pods\"} "));
-    assert!(age.is_some_and(|age| age != "0"), "{metrics}");
+    assert!(
+        is_positive(&metrics, "podiam_source_age_seconds"),
+        "{metrics}"
+    );
     scene.cluster.start_apiserver().await;
     let back = Instant::now();
     scene.run("new", "127.0.1.14", &[(ROLE, "new-role")]).await;
