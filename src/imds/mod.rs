@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use crate::authorize::{Grant, Policy};
 use crate::clock::Clock;
-use crate::config::{AccessLog, Imdsv2};
+use crate::config::{AccessLog, Imdsv2, Node};
 use crate::credentials::Credentials;
 use crate::index::{Entry, Lookup, Reader};
 use crate::metrics::{Handler, Metrics};
@@ -53,8 +53,8 @@ pub struct Imds {
     pub allow: AllowList,
     /// Whether v1 is answered.
     pub imdsv2: Imdsv2,
-    /// The node's own address.
-    pub host_ip: Option<IpAddr>,
+    /// The node's own addresses.
+    pub node: Node,
     /// Which requests are logged.
     pub access_log: AccessLog,
     /// Where requests are counted.
@@ -297,6 +297,7 @@ impl Imds {
         let instance_id = self.upstream.instance_id().await.ok().flatten();
         self.metrics.health(instance_id.is_some());
         let host_ip = self
+            .node
             .host_ip
             .map(|address| address.to_string())
             .unwrap_or_default();
@@ -305,7 +306,7 @@ impl Imds {
     }
 
     fn is_node(&self, connection: &Connection) -> bool {
-        Some(connection.peer) == self.host_ip || connection.peer == connection.local
+        self.node.owns(connection.peer) || connection.peer == connection.local
     }
 }
 

@@ -1,5 +1,6 @@
 //! The pods' sockets: accept, read the two ends of the connection, serve HTTP/1, drain. Each data worker is a thread with
-//! a runtime and a listener of its own (`SO_REUSEPORT`), so that a request never changes threads.
+//! a runtime and listeners of its own (`SO_REUSEPORT`), one for each address family, so that a request never changes
+//! threads.
 
 use std::convert::Infallible;
 use std::io;
@@ -8,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use futures::future::join_all;
 use hyper::Request;
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
@@ -49,10 +51,10 @@ fn listener(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
-/// Starts a data worker: a thread that serves `listener` until `drain` is told and the last request is answered.
+/// Starts a data worker: a thread that serves `listeners` until `drain` is told and the last request is answered.
 pub fn start_worker(
     number: usize,
-    listener: std::net::TcpListener,
+    listeners: Vec<std::net::TcpListener>,
     imds: Arc<Imds>,
     drain: Drain,
 ) -> io::Result<JoinHandle<()>> {
@@ -62,12 +64,11 @@ pub fn start_worker(
     std::thread::Builder::new()
         .name(format!("pods-{number}"))
         .spawn(move || {
-            runtime.block_on(async move {
-                match TcpListener::from_std(listener) {
-                    Ok(listener) => serve(listener, imds, drain).await,
-                    Err(error) => tracing::error!("the pods' listener cannot be used: {error}"),
-                }
-            });
+            let serve = async |listener| match TcpListener::from_std(listener) {
+                Ok(listener) => serve(listener, imds.clone(), drain.clone()).await,
+                Err(error) => tracing::error!("the pods' listener cannot be used: {error}"),
+            };
+            runtime.block_on(join_all(listeners.into_iter().map(serve)));
         })
 }
 
