@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use podiam_iam::{BaseArn, RoleArn};
-use podiam_intercept::{METADATA_V4, Rules, nftables};
+use podiam_intercept::{METADATA_V4, Rules, nftables, probe};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -24,6 +24,7 @@ use crate::imds::{Imds, server};
 use crate::index::{Index, Reader};
 use crate::lifecycle::{self, Condition, Drain, Readiness};
 use crate::metrics::Metrics;
+use crate::selftest::{self, NoRandom, Prover};
 use crate::sts::{self, Sts};
 use crate::telemetry::{self, Chain};
 use crate::upstream::{Upstream, UpstreamError};
@@ -54,6 +55,9 @@ pub enum AppError {
     /// The token key cannot be used.
     #[error("--state-dir cannot be used")]
     TokenKey(#[from] KeyError),
+    /// The self-test has no key.
+    #[error("the self-test cannot have a key")]
+    SelfTestKey(#[from] NoRandom),
     /// The metadata service's address is not one.
     #[error("--metadata-addr cannot be used")]
     Upstream(#[from] UpstreamError),
@@ -127,6 +131,7 @@ async fn start(config: Config, drain: Drain) -> Result<Vec<JoinHandle<()>>, AppE
     let clock = Clock::system();
     let upstream = Arc::new(Upstream::new(&config.metadata.address)?);
     let tokens = Tokens::open(config.state_dir.as_deref())?;
+    let prover = Arc::new(Prover::new()?);
     let answers = Arc::new(OnceLock::new());
     serve_admin(&config, &readiness, &metrics, &answers).await?;
 
@@ -134,6 +139,10 @@ async fn start(config: Config, drain: Drain) -> Result<Vec<JoinHandle<()>>, AppE
     let pods_known = readiness.condition("pods");
     let node_credentials = readiness.condition("node-credentials");
     let rules_in_place = readiness.condition("interception");
+    let self_test = config
+        .startup
+        .self_test_interval
+        .map(|interval| (interval, readiness.condition("self-test")));
 
     let rules = discover(&config, &upstream, &readiness.condition("instance-profile")).await?;
     let policy = Arc::new(Policy::new(rules));
@@ -162,6 +171,7 @@ async fn start(config: Config, drain: Drain) -> Result<Vec<JoinHandle<()>>, AppE
         policy,
         credentials: credentials.clone(),
         tokens,
+        prover: Arc::clone(&prover),
         upstream,
         allow: AllowList::new(&config.metadata),
         imdsv2: config.metadata.imdsv2,
@@ -172,6 +182,22 @@ async fn start(config: Config, drain: Drain) -> Result<Vec<JoinHandle<()>>, AppE
     });
     let _ = answers.set(Arc::clone(&imds));
 
+    if let Some((interval, condition)) = self_test {
+        let known = pods.clone();
+        let setup = selftest::Setup {
+            prover,
+            is_pod: Arc::new(move |address| known.lookup(address).is_settled()),
+            covers_own: covers(&config.interception, probe::OWN_INTERFACE),
+            is_shared: Arc::new(|| false),
+            interval,
+        };
+        let (readiness, metrics) = (readiness.clone(), Arc::clone(&metrics));
+        tokio::spawn(async move {
+            // Before that it could only find what is known: pods' requests do not get here yet.
+            readiness.hold(&["interception"]).await;
+            selftest::run(setup, condition, metrics).await;
+        });
+    }
     tokio::spawn(follow_pods(pods, credentials, Arc::clone(&metrics)));
     tokio::spawn(check_node_credentials(sts, node_credentials));
     let workers = start_workers(&config, &imds, &drain)?;
@@ -402,6 +428,14 @@ async fn intercept(
             }
         }
         tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// Whether podiam's rules intercept what comes in on an interface of this name.
+fn covers(interception: &Interception, interface: &str) -> bool {
+    match interception {
+        Interception::None => false,
+        Interception::Nftables(interfaces) => interfaces.contains(interface),
     }
 }
 

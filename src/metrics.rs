@@ -29,6 +29,8 @@ pub enum Handler {
     Token,
     /// `iam/info` and the listings, which we make ourselves.
     Synthesised,
+    /// The agent's question to itself.
+    SelfTest,
     /// Refused before it was known what is asked for.
     None,
 }
@@ -42,6 +44,7 @@ impl Handler {
             Self::ReverseProxy => "reverseProxyHandler",
             Self::Token => "tokenHandler",
             Self::Synthesised => "synthesisedHandler",
+            Self::SelfTest => "selfTestHandler",
             Self::None => "none",
         }
     }
@@ -62,6 +65,7 @@ pub struct Metrics {
     pods: IntGauge,
     source_synced: IntGaugeVec,
     source_errors: IntCounterVec,
+    interception: IntGaugeVec,
     roles: Mutex<HashSet<String>>,
 }
 
@@ -134,6 +138,11 @@ impl Metrics {
             "Changes of a source to a failing state, or to another failure.",
             &["resource"],
         )?;
+        let interception = gauges(
+            "podiam_interception",
+            "What the last self-test found, 1 for the state that holds: intercepted, bypassed, closed or unknown.",
+            &["state"],
+        )?;
         gauges(
             "kube2iam_info",
             "The version, as labels; always 1.",
@@ -159,6 +168,7 @@ impl Metrics {
             pods,
             source_synced,
             source_errors,
+            interception,
             roles: Mutex::default(),
         })
     }
@@ -233,6 +243,15 @@ impl Metrics {
     /// The source of `resource` failed.
     pub fn source_failed(&self, resource: &str) {
         self.source_errors.with_label_values(&[resource]).inc();
+    }
+
+    /// What the self-test found: 1 for `state`, 0 for the others of `states`.
+    pub fn set_interception(&self, state: &str, states: &[&str]) {
+        for other in states {
+            self.interception
+                .with_label_values(&[other])
+                .set(i64::from(*other == state));
+        }
     }
 
     /// Everything in the Prometheus text format.

@@ -8,6 +8,7 @@ use hyper::{HeaderMap, Method, Uri, Version, header};
 use thiserror::Error;
 
 use super::allow::{AllowList, MetadataPath};
+use crate::selftest::Nonce;
 
 /// Longest request target that can name something of ours: the longest ARN is 2,048 characters.
 const MAX_TARGET: usize = 2300;
@@ -31,6 +32,8 @@ pub enum Route<'a> {
     Metadata(MetadataPath),
     /// `GET /healthz`: only for the node itself.
     Health,
+    /// `GET /podiam/self-test/<nonce>`: the agent's question to itself, by way of the kernel.
+    SelfTest(Nonce),
 }
 
 /// Why a request line, or the headers that go with it, is refused.
@@ -138,6 +141,9 @@ fn canonical_path(target: &Uri) -> Result<&str, Rejection> {
 fn find<'a>(path: &'a str, allow: &AllowList) -> Option<Route<'a>> {
     if path == "healthz" {
         return Some(Route::Health);
+    }
+    if let Some(nonce) = path.strip_prefix("podiam/self-test/") {
+        return Nonce::parse(nonce).map(Route::SelfTest);
     }
     let (version, path) = path.split_once('/')?;
     if path == "api/token" {
@@ -295,6 +301,11 @@ mod tests {
             }
         }
         assert_eq!(get("/healthz").as_deref(), Ok("Health"));
+        let nonce = "00112233445566778899aabbccddeeff";
+        assert_eq!(
+            get(&format!("/podiam/self-test/{nonce}")),
+            Ok(format!("SelfTest(Nonce({nonce}))"))
+        );
     }
 
     #[test]
@@ -320,6 +331,12 @@ mod tests {
             "/healthz/",
             "/latest/healthz",
             "/2021-07-15/api/token",
+            "/podiam/self-test",
+            "/podiam/self-test/",
+            "/podiam/self-test/00112233445566778899aabbccddeef",
+            "/podiam/self-test/00112233445566778899aabbccddeefff",
+            "/podiam/self-test/00112233445566778899AABBCCDDEEFF",
+            "/podiam/self-test/00112233445566778899aabbccddeeff/",
         ] {
             assert_eq!(get(target), Err(Rejection::NotFound), "{target}");
         }

@@ -7,6 +7,7 @@ mod backend;
 pub mod connection;
 mod interfaces;
 pub mod nftables;
+pub mod probe;
 mod rules;
 mod status;
 
