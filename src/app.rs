@@ -18,6 +18,7 @@ use crate::authorize::{self, Grant, Policy};
 use crate::clock::Clock;
 use crate::config::{Config, Discoverable, Interception, LogFormat};
 use crate::credentials::{Credentials, Observer, Terms};
+use crate::handover::{self, Port};
 use crate::imds::allow::AllowList;
 use crate::imds::token::{KeyError, Tokens};
 use crate::imds::{Imds, server};
@@ -34,6 +35,8 @@ use crate::watch::{self, Resource, SourceStatus, SyncState};
 const DRAIN_TIME: Duration = Duration::from_secs(30);
 /// Between two attempts at something that must succeed before the agent is ready.
 const RETRY: Duration = Duration::from_secs(1);
+/// Between two looks at whether it is this process's turn to answer pods.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// Between two looks at whether the node's own credentials can be had.
 const NODE_CREDENTIALS_CHECK: Duration = Duration::from_mins(1);
 
@@ -133,11 +136,13 @@ async fn start(config: Config, drain: Drain) -> Result<Vec<JoinHandle<()>>, AppE
     let tokens = Tokens::open(config.state_dir.as_deref())?;
     let prover = Arc::new(Prover::new()?);
     let answers = Arc::new(OnceLock::new());
-    serve_admin(&config, &readiness, &metrics, &answers).await?;
+    let port = bind(&config)?;
+    serve_admin(&config, &readiness, &metrics, &answers, &drain)?;
 
     // Registered before anything is waited for, so that /readyz never says "ok" too early.
     let pods_known = readiness.condition("pods");
     let node_credentials = readiness.condition("node-credentials");
+    let listening = readiness.condition("pods-port");
     let rules_in_place = readiness.condition("interception");
     let self_test = config
         .startup
@@ -183,58 +188,106 @@ async fn start(config: Config, drain: Drain) -> Result<Vec<JoinHandle<()>>, AppE
     let _ = answers.set(Arc::clone(&imds));
 
     if let Some((interval, condition)) = self_test {
+        let (address, own) = (config.listen.pods, config.listen.data_workers);
         let known = pods.clone();
         let setup = selftest::Setup {
             prover,
             is_pod: Arc::new(move |address| known.lookup(address).is_settled()),
             covers_own: covers(&config.interception, probe::OWN_INTERFACE),
-            is_shared: Arc::new(|| false),
+            is_shared: Arc::new(move || handover::others(address, own) > 0),
             interval,
         };
         let (readiness, metrics) = (readiness.clone(), Arc::clone(&metrics));
         tokio::spawn(async move {
             // Before that it could only find what is known: pods' requests do not get here yet.
-            readiness.hold(&["interception"]).await;
+            readiness.hold(&["pods-port", "interception"]).await;
             selftest::run(setup, condition, metrics).await;
         });
     }
-    tokio::spawn(follow_pods(pods, credentials, Arc::clone(&metrics)));
+    tokio::spawn(follow_pods(
+        pods.clone(),
+        credentials.clone(),
+        Arc::clone(&metrics),
+    ));
     tokio::spawn(check_node_credentials(sts, node_credentials));
-    let workers = start_workers(&config, &imds, &drain)?;
+    let (status, seen) = channel::channel(SourceStatus::default());
+    tokio::spawn(report_source(seen.clone(), pods_known, metrics));
+    tokio::spawn(watch_pods(config.clone(), clock, index, status));
+
+    wait_for_turn(&port, seen, &pods, &credentials, &listening).await;
+    let workers = start_workers(port, &imds, &drain, config.listen.pods)?;
+    listening.met();
     tokio::spawn(intercept(
-        config.interception.clone(),
+        config.interception,
         config.node.host_ip,
         config.listen.pods.port(),
         rules_in_place,
     ));
-
-    let (status, seen) = channel::channel(SourceStatus::default());
-    tokio::spawn(report_source(seen, pods_known, metrics));
-    tokio::spawn(async move {
-        let Config {
-            node,
-            pods,
-            annotations,
-            ..
-        } = config;
-        watch::run(
-            &pods,
-            node.name.as_deref(),
-            &annotations,
-            &clock,
-            index,
-            status,
-        )
-        .await;
-    });
     Ok(workers)
 }
 
-async fn serve_admin(
+async fn watch_pods(
+    config: Config,
+    clock: Clock,
+    index: Index<Grant>,
+    status: channel::Sender<SourceStatus>,
+) {
+    let Config {
+        node,
+        pods,
+        annotations,
+        ..
+    } = config;
+    let name = node.name.as_deref();
+    watch::run(&pods, name, &annotations, &clock, index, status).await;
+}
+
+/// Why a port of pods cannot be had.
+fn no_pods_port(address: SocketAddr) -> impl Fn(io::Error) -> AppError {
+    move |source| AppError::Listen {
+        address,
+        what: "pods",
+        flag: "--app-port and --host-ip",
+        source,
+    }
+}
+
+/// The pods' port. It does not listen yet.
+fn bind(config: &Config) -> Result<Port, AppError> {
+    let address = config.listen.pods;
+    Port::bind(address, config.listen.data_workers).map_err(no_pods_port(address))
+}
+
+/// Where nobody answers pods, at once: a pod that is not known yet is waited for on its request. Where another process
+/// does, as in an upgrade, only when this one can answer as well: it knows the pods, and STS has answered about each.
+async fn wait_for_turn(
+    port: &Port,
+    source: channel::Receiver<SourceStatus>,
+    pods: &Reader<Grant>,
+    credentials: &Credentials,
+    listening: &Condition,
+) {
+    let is_warm = || {
+        source.borrow().is_synced()
+            && pods
+                .snapshot()
+                .wanted()
+                .all(|grant| credentials.is_tried(grant))
+    };
+    while port.is_taken() && !is_warm() {
+        listening.missing(
+            "another process answers pods until this one knows them and their credentials",
+        );
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+fn serve_admin(
     config: &Config,
     readiness: &Readiness,
     metrics: &Arc<Metrics>,
     answers: &Arc<OnceLock<Arc<Imds>>>,
+    drain: &Drain,
 ) -> Result<(), AppError> {
     let address = config.listen.admin;
     let failed = |source| AppError::Listen {
@@ -243,33 +296,31 @@ async fn serve_admin(
         flag: "--metrics-port",
         source,
     };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
-    tracing::info!(address = %listener.local_addr().map_err(failed)?, "the admin socket listens");
+    let port = Port::bind(address, 1).map_err(failed)?;
     let admin = Arc::new(Admin {
         readiness: readiness.clone(),
         metrics: Arc::clone(metrics),
         imds: Arc::clone(answers),
         debug_store: config.listen.debug_store,
     });
-    tokio::spawn(admin::serve(listener, admin));
+    for listener in port.listen(drain.clone()).map_err(failed)? {
+        tracing::info!(address = %listener.local_addr().map_err(failed)?, "the admin socket listens");
+        let listener = TcpListener::from_std(listener).map_err(failed)?;
+        tokio::spawn(admin::serve(listener, Arc::clone(&admin)));
+    }
     Ok(())
 }
 
 fn start_workers(
-    config: &Config,
+    port: Port,
     imds: &Arc<Imds>,
     drain: &Drain,
+    address: SocketAddr,
 ) -> Result<Vec<JoinHandle<()>>, AppError> {
-    let address = config.listen.pods;
-    let failed = |source| AppError::Listen {
-        address,
-        what: "pods",
-        flag: "--app-port and --host-ip",
-        source,
-    };
-    let listeners = server::bind(address, config.listen.data_workers).map_err(failed)?;
+    let failed = no_pods_port(address);
+    let listeners = port.listen(drain.clone()).map_err(&failed)?;
     for listener in &listeners {
-        tracing::info!(address = %listener.local_addr().map_err(failed)?, "the pods' socket listens");
+        tracing::info!(address = %listener.local_addr().map_err(&failed)?, "the pods' socket listens");
     }
     let start = |(number, listener)| {
         server::start_worker(number, listener, Arc::clone(imds), drain.clone())

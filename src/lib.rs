@@ -37,6 +37,8 @@ pub mod credentials;
 
 pub mod lifecycle;
 
+pub mod handover;
+
 pub mod selftest;
 
 pub mod imds;

@@ -109,6 +109,11 @@ impl DrainTrigger {
 }
 
 impl Drain {
+    /// Whether the agent is leaving.
+    pub fn is_requested(&self) -> bool {
+        *self.0.borrow()
+    }
+
     /// Waits until the agent is leaving.
     pub async fn requested(&mut self) {
         // An error means that the trigger is gone, and with it the agent.

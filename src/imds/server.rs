@@ -1,4 +1,4 @@
-//! The pods' sockets: accept, read the two ends of the connection, serve HTTP/1, drain. Each data worker is a thread with
+//! The pods' connections: accept, read the two ends of the connection, serve HTTP/1, drain. Each data worker is a thread with
 //! a runtime and a listener of its own (`SO_REUSEPORT`), so that a request never changes threads.
 
 use std::convert::Infallible;
@@ -8,40 +8,28 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::{Connection, Imds};
 use crate::lifecycle::Drain;
 
 /// How long a client may take to send its request's headers; also how long a connection may stay idle.
 const HEADER_TIME: Duration = Duration::from_secs(5);
+/// What tells a client that its connection ends with this answer.
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
 /// The most that a request's headers may take.
 const HEADER_BYTES: usize = 8 << 10;
-/// Connections that may wait to be accepted.
-const BACKLOG: i32 = 1024;
-
-/// Opens one listener for each data worker, all on the same address.
-pub fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<std::net::TcpListener>> {
-    (0..workers).map(|_| listener(address)).collect()
-}
-
-fn listener(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM.nonblocking(),
-        Some(Protocol::TCP),
-    )?;
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
-}
+/// While the agent is leaving: the silence after which no connection is on its way any more, and the longest wait for it.
+const QUIET: Duration = Duration::from_millis(50);
+const LAST_CONNECTIONS: Duration = Duration::from_secs(1);
+/// While the agent is leaving: how long a kept connection may still ask its last question.
+const LAST_REQUEST: Duration = Duration::from_secs(2);
 
 /// Starts a data worker: a thread that serves `listener` until `drain` is told and the last request is answered.
 pub fn start_worker(
@@ -83,8 +71,23 @@ async fn serve(listener: TcpListener, imds: Arc<Imds>, mut drain: Drain) {
             () = drain.requested() => break,
         }
     }
+    accept_the_last(&listener, |stream, peer| {
+        connections.spawn(serve_connection(stream, peer, imds.clone(), drain.clone()));
+    })
+    .await;
     drop(listener);
     while connections.join_next().await.is_some() {}
+}
+
+/// Accepts what waits at the listener: closing it would reset those connections. Nothing new comes where a newer process
+/// has taken over; else this ends all the same.
+async fn accept_the_last(listener: &TcpListener, mut serve: impl FnMut(TcpStream, SocketAddr)) {
+    let end = Instant::now() + LAST_CONNECTIONS;
+    while Instant::now() < end
+        && let Ok(Ok((stream, peer))) = tokio::time::timeout(QUIET, listener.accept()).await
+    {
+        serve(stream, peer);
+    }
 }
 
 async fn serve_connection(stream: TcpStream, peer: SocketAddr, imds: Arc<Imds>, mut drain: Drain) {
@@ -99,9 +102,16 @@ async fn serve_connection(stream: TcpStream, peer: SocketAddr, imds: Arc<Imds>, 
         local: local.ip().to_canonical(),
         pod: OnceLock::new(),
     };
+    let leaving = drain.clone();
     let service = service_fn(|request| {
-        let (imds, connection) = (&imds, &connection);
-        async move { Ok::<_, Infallible>(imds.answer(connection, &request).await) }
+        let (imds, connection, leaving) = (&imds, &connection, &leaving);
+        async move {
+            let mut reply = imds.answer(connection, &request).await;
+            if leaving.is_requested() {
+                reply.headers_mut().insert(CONNECTION, CLOSE);
+            }
+            Ok::<_, Infallible>(reply)
+        }
     });
     let http = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -113,7 +123,11 @@ async fn serve_connection(stream: TcpStream, peer: SocketAddr, imds: Arc<Imds>, 
     tokio::select! {
         // A client that breaks off, or sends what is not HTTP, has been told by hyper; there is nobody else to tell.
         _ = &mut http => return,
-        () = drain.requested() => http.as_mut().graceful_shutdown(),
+        // A kept connection is not closed under a request that is on its way: the next answer says that it is the last.
+        () = async {
+            drain.requested().await;
+            tokio::time::sleep(LAST_REQUEST).await;
+        } => http.as_mut().graceful_shutdown(),
     }
     let _ = http.await;
 }

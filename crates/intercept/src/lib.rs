@@ -5,6 +5,7 @@
 
 mod backend;
 pub mod connection;
+pub mod handover;
 mod interfaces;
 pub mod nftables;
 pub mod probe;
