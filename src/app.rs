@@ -27,6 +27,7 @@ use crate::lifecycle::{self, Condition, Drain, Readiness};
 use crate::metrics::Metrics;
 use crate::selftest::{self, NoRandom, Prover};
 use crate::sts::{self, Sts};
+use crate::taint;
 use crate::telemetry::{self, Chain};
 use crate::upstream::{Upstream, UpstreamError};
 use crate::watch::{self, Resource, SourceStatus, SyncState};
@@ -144,12 +145,17 @@ async fn start(config: Config, drain: Drain) -> Result<Vec<JoinHandle<()>>, AppE
     let node_credentials = readiness.condition("node-credentials");
     let listening = readiness.condition("pods-port");
     let rules_in_place = readiness.condition("interception");
+    let instance_profile = readiness.condition("instance-profile");
     let self_test = config
         .startup
         .self_test_interval
         .map(|interval| (interval, readiness.condition("self-test")));
 
-    let rules = discover(&config, &upstream, &readiness.condition("instance-profile")).await?;
+    if let Some(taint) = config.startup.taint.clone() {
+        tokio::spawn(taint::remove_when_ready(taint, readiness.clone()));
+    }
+
+    let rules = discover(&config, &upstream, &instance_profile).await?;
     let policy = Arc::new(Policy::new(rules));
     let deciding = Arc::clone(&policy);
     let (index, pods) = Index::new(move |pod, namespace| deciding.decide(pod, namespace));

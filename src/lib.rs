@@ -39,6 +39,8 @@ pub mod lifecycle;
 
 pub mod handover;
 
+pub mod taint;
+
 pub mod selftest;
 
 pub mod imds;

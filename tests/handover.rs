@@ -112,8 +112,12 @@ async fn a_newer_agent_takes_over_and_no_request_is_lost() {
     let ready = started.elapsed();
     load.more(RATE).await;
 
+    // Halted, so that whatever the kernel gives it waits there when it is told to leave.
+    old.process().signal(Signal::SIGSTOP);
+    load.more_questions(RATE / 4).await;
     let leaving = Instant::now();
     old.process().signal(Signal::SIGTERM);
+    old.process().signal(Signal::SIGCONT);
     let ended = old
         .process()
         .wait(DRAIN)
@@ -159,7 +163,11 @@ async fn an_agent_that_is_told_to_leave_answers_what_it_has_accepted_and_then_po
     agent.ready().await;
     let load = scene.load();
     load.more(RATE).await;
+    // Halted, so that connections wait there when it is told to leave.
+    agent.process().signal(Signal::SIGSTOP);
+    load.more_questions(RATE / 4).await;
     agent.process().signal(Signal::SIGTERM);
+    agent.process().signal(Signal::SIGCONT);
     let ended = agent.process().wait(DRAIN).expect("the agent does not end");
     assert!(ended.success(), "{ended}");
     let tally = load.stop().await;
@@ -168,6 +176,14 @@ async fn an_agent_that_is_told_to_leave_answers_what_it_has_accepted_and_then_po
         tally.asked, tally.right, tally.problems
     );
     assert_only_refused(&tally);
+    // More than a hundred waited; those that come between the last look and the close are few.
+    let reset: u64 = tally
+        .problems
+        .iter()
+        .filter(|(problem, _)| !problem.contains("refused"))
+        .map(|(_, count)| count)
+        .sum();
+    assert!(reset < RATE / 20, "{tally:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -26,6 +26,7 @@ pub const RATE: u64 = 1000;
 /// The load. It runs until [`Steady::stop`].
 pub struct Steady {
     stop: Arc<AtomicBool>,
+    asked: Arc<AtomicU64>,
     right: Arc<AtomicU64>,
     thread: JoinHandle<Tally>,
 }
@@ -52,11 +53,9 @@ impl Steady {
         is_right: fn(&Answer) -> bool,
     ) -> Self {
         let request = Bytes::from(wire::request("GET", path, &target.ip().to_string(), &[]));
-        let (stop, right) = (
-            Arc::new(AtomicBool::new(false)),
-            Arc::new(AtomicU64::new(0)),
-        );
-        let (stopping, counting) = (Arc::clone(&stop), Arc::clone(&right));
+        let (stop, asked, right) = <(Arc<AtomicBool>, Arc<AtomicU64>, Arc<AtomicU64>)>::default();
+        let (stopping, asking, counting) =
+            (Arc::clone(&stop), Arc::clone(&asked), Arc::clone(&right));
         let work = move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -64,29 +63,26 @@ impl Steady {
                 .unwrap();
             LocalSet::new().block_on(
                 &runtime,
-                ask(target, request, is_right, &stopping, &counting),
+                ask(target, request, is_right, &stopping, &asking, &counting),
             )
         };
         let thread = std::thread::spawn(move || pod.namespace().enter(work).unwrap());
         Self {
             stop,
+            asked,
             right,
             thread,
         }
     }
 
+    /// Waits until so many more are asked, whatever becomes of them.
+    pub async fn more_questions(&self, questions: u64) {
+        more(&self.asked, questions).await;
+    }
+
     /// Waits for so many more right answers.
     pub async fn more(&self, answers: u64) {
-        let enough = self.right.load(Ordering::Relaxed) + answers;
-        eventually(&format!("{answers} more right answers"), || async {
-            let right = self.right.load(Ordering::Relaxed);
-            if right >= enough {
-                Ok(())
-            } else {
-                Err(format!("{right} of {enough}"))
-            }
-        })
-        .await;
+        more(&self.right, answers).await;
     }
 
     /// Ends it, with the answers to everything that was asked.
@@ -97,11 +93,25 @@ impl Steady {
     }
 }
 
+async fn more(counter: &AtomicU64, by: u64) {
+    let enough = counter.load(Ordering::Relaxed) + by;
+    eventually(&format!("{by} more"), || async {
+        let count = counter.load(Ordering::Relaxed);
+        if count >= enough {
+            Ok(())
+        } else {
+            Err(format!("{count} of {enough}"))
+        }
+    })
+    .await;
+}
+
 async fn ask(
     target: SocketAddr,
     request: Bytes,
     is_right: fn(&Answer) -> bool,
     stop: &AtomicBool,
+    counter: &AtomicU64,
     right: &Arc<AtomicU64>,
 ) -> Tally {
     let started = Instant::now();
@@ -113,6 +123,7 @@ async fn ask(
     while !stop.load(Ordering::Relaxed) {
         ticks.tick().await;
         asked += 1;
+        counter.store(asked, Ordering::Relaxed);
         let (tally, right, request) = (Rc::clone(&tally), Arc::clone(right), request.clone());
         let kept = (asked % 2 == 0).then(|| Rc::clone(&kept));
         open.spawn_local(async move {
