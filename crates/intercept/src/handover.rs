@@ -46,15 +46,17 @@ pub fn listeners(address: SocketAddr) -> io::Result<usize> {
 
 /// As /proc/net/tcp prints an address: words in the machine's own byte order.
 fn hexadecimal(octets: &[u8]) -> String {
+    let word = |word: &[u8]| {
+        format!(
+            "{:08X}",
+            u32::from_ne_bytes([word[0], word[1], word[2], word[3]])
+        )
+    };
     octets
         .chunks_exact(4)
-        .map(|word| {
-            format!(
-                "{:08X}",
-                u32::from_ne_bytes([word[0], word[1], word[2], word[3]])
-            )
-        })
-        .collect()
+        .map(word)
+        .collect::<Vec<_>>()
+        .concat()
 }
 
 /// Brings every new connection of the group that `listener` belongs to, to the socket that was the `index`th to listen,
