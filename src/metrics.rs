@@ -66,6 +66,7 @@ pub struct Metrics {
     source_synced: IntGaugeVec,
     source_errors: IntCounterVec,
     interception: IntGaugeVec,
+    source_age: IntGaugeVec,
     roles: Mutex<HashSet<String>>,
 }
 
@@ -135,7 +136,13 @@ impl Metrics {
         )?;
         let source_errors = counters(
             "podiam_source_errors_total",
-            "Changes of a source to a failing state, or to another failure.",
+            "Failures to list, watch or read a resource; each attempt that fails counts.",
+            &["resource"],
+        )?;
+        let source_age = gauges(
+            "podiam_source_age_seconds",
+            "Seconds since a failing source last kept the view of a resource up to date; 0 while it does, absent until \
+             it first has.",
             &["resource"],
         )?;
         let interception = gauges(
@@ -169,6 +176,7 @@ impl Metrics {
             source_synced,
             source_errors,
             interception,
+            source_age,
             roles: Mutex::default(),
         })
     }
@@ -240,9 +248,17 @@ impl Metrics {
             .set(i64::from(synced));
     }
 
-    /// The source of `resource` failed.
-    pub fn source_failed(&self, resource: &str) {
-        self.source_errors.with_label_values(&[resource]).inc();
+    /// How often the source of `resource` has failed since the start. One task reports it, so nothing counts twice.
+    pub fn set_source_failures(&self, resource: &str, total: u64) {
+        let counter = self.source_errors.with_label_values(&[resource]);
+        counter.inc_by(total.saturating_sub(counter.get()));
+    }
+
+    /// How old the view of `resource` is.
+    pub fn set_source_age(&self, resource: &str, age: Duration) {
+        self.source_age
+            .with_label_values(&[resource])
+            .set(i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
     }
 
     /// What the self-test found: 1 for `state`, 0 for the others of `states`.

@@ -33,7 +33,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 static MACHINE: Mutex<()> = Mutex::const_new(());
 
 /// The longest that a process may take from its start until it has taken over, on a machine that does other work too.
-const WARM: Duration = Duration::from_secs(2);
+const WARM: Duration = Duration::from_secs(5);
 
 struct Scene {
     vpc: Arc<Vpc>,

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader,
@@ -14,7 +14,7 @@ use netlink_packet_core::{
 };
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{
-    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, State,
 };
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
@@ -35,6 +35,10 @@ pub const OWN_ADDRESSES: (Ipv4Addr, u8) = (Ipv4Addr::new(198, 18, 0, 0), 15);
 
 /// How the name of the link's end on the node begins; eight hexadecimal digits follow.
 pub const OWN_INTERFACE: &str = "podiam-";
+
+/// How long a link may take to carry packets: the kernel looks at such changes once a second.
+const UP_LIMIT: Duration = Duration::from_secs(3);
+const UP_LOOK: Duration = Duration::from_millis(5);
 
 /// The link's end in the namespace.
 const INSIDE: &str = "eth0";
@@ -95,8 +99,10 @@ impl Own {
             inside.request(up(index), 0)?;
             inside.add(own_address(index, address))?;
             inside.add(neighbour(index, metadata, outer))?;
-            inside.add(route(index, metadata))
-        })
+            inside.add(route(index, metadata))?;
+            inside.wait_for(INSIDE)
+        })?;
+        node.wait_for(&self.interface)
     }
 }
 
@@ -206,8 +212,50 @@ impl Netlink {
     }
 
     fn request(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
+        match self.exchange(message, NLM_F_ACK | flags)? {
+            NetlinkPayload::Error(error) if error.code.is_some() => Err(error.to_io()),
+            NetlinkPayload::Error(_) => Ok(()),
+            other => Err(io::Error::other(format!("an unexpected answer: {other:?}"))),
+        }
+    }
+
+    /// Waits until the link carries packets: the kernel switches it on a little later than it is told to, and drops
+    /// meanwhile what is sent.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "a thread that blocks anyhow looks again; a subscription would be a second socket for a few milliseconds"
+    )]
+    fn wait_for(&mut self, interface: &str) -> io::Result<()> {
+        let end = Instant::now() + UP_LIMIT;
+        while !self.is_up(interface)? {
+            if Instant::now() > end {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            std::thread::sleep(UP_LOOK);
+        }
+        Ok(())
+    }
+
+    fn is_up(&mut self, interface: &str) -> io::Result<bool> {
+        let mut link = LinkMessage::default();
+        link.attributes = vec![LinkAttribute::IfName(interface.to_owned())];
+        match self.exchange(RouteNetlinkMessage::GetLink(link), 0)? {
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => {
+                let up = LinkAttribute::OperState(State::Up);
+                Ok(link.attributes.contains(&up))
+            }
+            NetlinkPayload::Error(error) => Err(error.to_io()),
+            other => Err(io::Error::other(format!("an unexpected answer: {other:?}"))),
+        }
+    }
+
+    fn exchange(
+        &mut self,
+        message: RouteNetlinkMessage,
+        flags: u16,
+    ) -> io::Result<NetlinkPayload<RouteNetlinkMessage>> {
         let mut header = NetlinkHeader::default();
-        header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
+        header.flags = NLM_F_REQUEST | flags;
         let mut message = NetlinkMessage::new(header, NetlinkPayload::from(message));
         message.finalize();
         let mut buffer = vec![0; message.buffer_len()];
@@ -216,11 +264,7 @@ impl Netlink {
         let (answer, _) = self.socket.recv_from_full()?;
         let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer)
             .map_err(io::Error::other)?;
-        match answer.payload {
-            NetlinkPayload::Error(error) if error.code.is_some() => Err(error.to_io()),
-            NetlinkPayload::Error(_) => Ok(()),
-            other => Err(io::Error::other(format!("an unexpected answer: {other:?}"))),
-        }
+        Ok(answer.payload)
     }
 }
 
