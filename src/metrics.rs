@@ -145,11 +145,6 @@ impl Metrics {
              it first has.",
             &["resource"],
         )?;
-        let interception = gauges(
-            "podiam_interception",
-            "What the last self-test found, 1 for the state that holds: intercepted, bypassed, closed or unknown.",
-            &["state"],
-        )?;
         gauges(
             "kube2iam_info",
             "The version, as labels; always 1.",
@@ -162,6 +157,7 @@ impl Metrics {
         ])
         .set(1);
         Ok(Self {
+            interception: interception(&registry)?,
             registry,
             iam_request_duration,
             iam_cache_hits,
@@ -175,7 +171,6 @@ impl Metrics {
             pods,
             source_synced,
             source_errors,
-            interception,
             source_age,
             roles: Mutex::default(),
         })
@@ -288,6 +283,14 @@ impl Metrics {
             "other".to_owned()
         }
     }
+}
+
+fn interception(registry: &Registry) -> Result<IntGaugeVec, prometheus::Error> {
+    let options = Opts::new(
+        "podiam_interception",
+        "What the last self-test found, 1 for the state that holds: intercepted, bypassed, closed or unknown.",
+    );
+    register(registry, IntGaugeVec::new(options, &["state"]))
 }
 
 /// Counts one open connection until it is dropped.
