@@ -108,19 +108,36 @@ impl Scene {
 #[tokio::test]
 async fn the_taint_stays_until_the_agent_is_ready_and_then_goes_alone_and_once() {
     let scene = Scene::new("tainted").await;
-    let kubeconfig = scene.cluster.admin_kubeconfig();
-    // Nobody answers at the metadata service's address, so that the base ARN cannot be discovered.
-    let waiting = scene.start(
-        &kubeconfig,
-        &["--auto-discover-base-arn", "--base-role-arn="],
-    );
-    waiting
-        .not_ready(&["instance-profile: the base ARN is not discovered"])
+    let token = scene.cluster.service_account(&scene.client, "early").await;
+    scene
+        .cluster
+        .allow_verbs(&scene.client, "early", &["nodes"], &["get", "patch"])
         .await;
-    assert_eq!(scene.taints().await, [KEY, OTHER, KEY]);
-    waiting.process().end(Signal::SIGKILL);
-
+    let kubeconfig = scene.cluster.token_kubeconfig("early", &token);
     let agent = scene.start(&kubeconfig, &[]);
+    agent.not_ready(&["pods"]).await;
+    // It may remove the taint and cannot read pods: time enough for one that does not wait.
+    eventually("several attempts to read pods", || async {
+        let metrics = agent.metrics().await;
+        let errors = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("podiam_source_errors_total{resource=\"pods\"} "));
+        let many = errors
+            .and_then(|errors| errors.parse::<u64>().ok())
+            .is_some_and(|errors| errors >= 6);
+        if many { Ok(()) } else { Err(metrics) }
+    })
+    .await;
+    assert_eq!(scene.taints().await, [KEY, OTHER, KEY]);
+    scene
+        .cluster
+        .allow_verbs(
+            &scene.client,
+            "early",
+            &["pods", "namespaces", "nodes"],
+            &["get", "list", "watch", "patch"],
+        )
+        .await;
     agent.ready().await;
     scene.is_untainted().await;
     agent.process().logs("startup taint removed").await;
