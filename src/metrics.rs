@@ -29,6 +29,8 @@ pub enum Handler {
     Token,
     /// `iam/info` and the listings, which we make ourselves.
     Synthesised,
+    /// The agent's question to itself.
+    SelfTest,
     /// Refused before it was known what is asked for.
     None,
 }
@@ -42,6 +44,7 @@ impl Handler {
             Self::ReverseProxy => "reverseProxyHandler",
             Self::Token => "tokenHandler",
             Self::Synthesised => "synthesisedHandler",
+            Self::SelfTest => "selfTestHandler",
             Self::None => "none",
         }
     }
@@ -62,6 +65,7 @@ pub struct Metrics {
     pods: IntGauge,
     source_synced: IntGaugeVec,
     source_errors: IntCounterVec,
+    interception: IntGaugeVec,
     source_age: IntGaugeVec,
     roles: Mutex<HashSet<String>>,
 }
@@ -153,6 +157,7 @@ impl Metrics {
         ])
         .set(1);
         Ok(Self {
+            interception: interception(&registry)?,
             registry,
             iam_request_duration,
             iam_cache_hits,
@@ -251,6 +256,15 @@ impl Metrics {
             .set(i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
     }
 
+    /// What the self-test found: 1 for `state`, 0 for the others of `states`.
+    pub fn set_interception(&self, state: &str, states: &[&str]) {
+        for other in states {
+            self.interception
+                .with_label_values(&[other])
+                .set(i64::from(*other == state));
+        }
+    }
+
     /// Everything in the Prometheus text format.
     pub fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
         let mut text = Vec::with_capacity(16 << 10);
@@ -269,6 +283,14 @@ impl Metrics {
             "other".to_owned()
         }
     }
+}
+
+fn interception(registry: &Registry) -> Result<IntGaugeVec, prometheus::Error> {
+    let options = Opts::new(
+        "podiam_interception",
+        "What the last self-test found, 1 for the state that holds: intercepted, bypassed, closed or unknown.",
+    );
+    register(registry, IntGaugeVec::new(options, &["state"]))
 }
 
 /// Counts one open connection until it is dropped.

@@ -5,8 +5,10 @@
 
 mod backend;
 pub mod connection;
+pub mod handover;
 mod interfaces;
 pub mod nftables;
+pub mod probe;
 mod rules;
 mod status;
 
