@@ -56,8 +56,19 @@ pub enum Outcome {
     Created,
     /// Rules that differed were replaced; no packet met a state between.
     Replaced,
+    /// Only interfaces or addresses differed and were changed; the rules' counters go on.
+    Adjusted,
+    /// The rules were already as they should be, and are now closed to every other process.
+    Adopted,
     /// The rules were already as they should be; their counters go on.
     Unchanged,
+}
+
+impl Outcome {
+    /// Whether what the kernel does with a packet has changed.
+    pub fn has_changed_rules(self) -> bool {
+        matches!(self, Self::Created | Self::Replaced | Self::Adjusted)
+    }
 }
 
 impl Backend for Nftables {

@@ -12,5 +12,5 @@ mod status;
 
 pub use backend::{Backend, Error, Outcome};
 pub use interfaces::{Interfaces, InterfacesError};
-pub use rules::{METADATA_V4, METADATA_V6, Rules};
-pub use status::{RuleStatus, Status};
+pub use rules::{METADATA_V4, METADATA_V6, ReversePath, Rules};
+pub use status::{Owner, Process, RuleStatus, Status};

@@ -6,15 +6,39 @@ use serde::Serialize;
 
 use crate::{METADATA_V6, Rules, rules::METADATA_PORT};
 
-/// The table `inet podiam` as it is in the kernel.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// The rules as they are in the kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Status {
-    /// What its rules intercept; `None` where the rule that brings requests to the agent is missing.
+    /// What the rules intercept; `None` where the rule that brings requests to the agent is missing.
     pub intercepts: Option<Rules>,
+    /// Only the rules of [`crate::Backend::guard`] are there: pods are refused, nothing is intercepted.
+    pub guard: bool,
+    /// Who alone may change the rules, where the kernel keeps them closed.
+    pub owner: Option<Owner>,
+    /// Seconds since the rules were written, where the kernel keeps a note of it.
+    pub age_seconds: Option<u64>,
     /// In what it differs from the rule set that podiam writes for `intercepts`, a line for each; empty is intact.
     pub drift: Vec<String>,
     /// Every rule there is, in the order in which the kernel looks at them.
     pub rules: Vec<RuleStatus>,
+}
+
+/// A socket that holds the rules closed to every other, as long as it is open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Owner {
+    /// The socket's netlink port: usually the process's number in its own PID namespace.
+    pub port: u32,
+    /// The process that holds the socket; `None` where /proc does not show it.
+    pub process: Option<Process>,
+}
+
+/// A process as /proc shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Process {
+    /// Its number in the PID namespace of who is looking.
+    pub pid: u32,
+    /// Its name, at most 15 bytes.
+    pub name: String,
 }
 
 /// One rule and how often it matched.
@@ -107,6 +131,7 @@ mod tests {
                     bytes: 0,
                 },
             ],
+            ..Status::default()
         };
         assert_eq!(
             status.to_string(),

@@ -20,7 +20,9 @@ use table::Table;
 
 /// Interception by the table `inet podiam`.
 #[derive(Debug, Default)]
-pub struct Nftables;
+pub struct Nftables {
+    _private: (),
+}
 
 /// Brings the kernel's table to `rules`, in one transaction, or leaves it as it is.
 pub fn install(rules: &Rules) -> Result<Outcome, Error> {

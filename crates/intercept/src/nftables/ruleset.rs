@@ -14,7 +14,7 @@ use std::{
 };
 
 use crate::{
-    METADATA_V4, METADATA_V6, Rules,
+    METADATA_V4, METADATA_V6, ReversePath, Rules,
     interfaces::{Interfaces, Pattern},
     rules::METADATA_PORT,
 };
@@ -287,6 +287,7 @@ pub(super) fn recover<'a>(rules: impl Iterator<Item = (&'a str, &'a Rule)>) -> O
         target,
         target_v6,
         interfaces: Interfaces::from_patterns(included, excluded),
+        reverse_path: ReversePath::default(),
     })
 }
 

@@ -137,6 +137,7 @@ impl Table {
             intercepts: rules,
             drift,
             rules: lines.collect(),
+            ..Status::default()
         }
     }
 }
