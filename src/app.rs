@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use podiam_iam::{BaseArn, RoleArn};
-use podiam_intercept::{METADATA_V4, Rules, nftables};
+use podiam_intercept::{METADATA_V4, Nftables, Rules};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -22,6 +22,7 @@ use crate::imds::allow::AllowList;
 use crate::imds::token::{KeyError, Tokens};
 use crate::imds::{Imds, server};
 use crate::index::{Index, Reader};
+use crate::interception;
 use crate::lifecycle::{self, Condition, Drain, Readiness};
 use crate::metrics::Metrics;
 use crate::sts::{self, Sts};
@@ -180,6 +181,7 @@ async fn start(config: Config, drain: Drain) -> Result<Vec<JoinHandle<()>>, AppE
         config.node.host_ip,
         config.listen.pods.port(),
         rules_in_place,
+        Arc::clone(&metrics),
     ));
 
     let (status, seen) = channel::channel(SourceStatus::default());
@@ -372,12 +374,13 @@ async fn check_node_credentials(sts: Arc<Sts>, condition: Condition) {
     }
 }
 
-/// Writes the rules, now that the port listens, until the kernel takes them. They stay when the agent leaves.
+/// Keeps the rules, now that the port listens. They stay when the agent leaves.
 async fn intercept(
     interception: Interception,
     host_ip: Option<IpAddr>,
     port: u16,
     condition: Condition,
+    metrics: Arc<Metrics>,
 ) {
     let interfaces = match interception {
         Interception::None => return condition.met(),
@@ -387,22 +390,7 @@ async fn intercept(
         return condition.missing("--intercept=nftables needs an IPv4 --host-ip to send pods to");
     };
     let rules = Rules::new(METADATA_V4, SocketAddrV4::new(host_ip, port), interfaces);
-    loop {
-        let rules = rules.clone();
-        match tokio::task::spawn_blocking(move || nftables::install(&rules)).await {
-            Ok(Ok(outcome)) => {
-                tracing::info!(?outcome, "interception rules");
-                return condition.met();
-            }
-            Ok(Err(error)) => {
-                condition.missing(format!("the rules are not in place: {}", Chain(&error)));
-            }
-            Err(error) => {
-                condition.missing(format!("the rules are not in place: {error}"));
-            }
-        }
-        tokio::time::sleep(RETRY).await;
-    }
+    interception::keep(Box::new(Nftables::default()), rules, condition, metrics).await;
 }
 
 impl Observer for Metrics {

@@ -77,18 +77,26 @@ impl Backend for Nftables {
     }
 
     fn install(&mut self, rules: &Rules) -> Result<Outcome, Error> {
-        Ok(nftables::install(rules)?)
+        Ok(Self::install(self, rules)?)
     }
 
     fn guard(&mut self) -> Result<Outcome, Error> {
-        Ok(nftables::guard()?)
+        Ok(Self::guard(self)?)
     }
 
     fn status(&mut self) -> Result<Option<Status>, Error> {
-        Ok(nftables::status()?)
+        Ok(Self::status(self)?)
     }
 
     fn remove(&mut self) -> Result<bool, Error> {
-        Ok(nftables::remove()?)
+        Ok(Self::remove(self)?)
+    }
+
+    fn changes(&self) -> Option<BorrowedFd<'_>> {
+        Self::changes(self)
+    }
+
+    fn settle(&mut self) -> Result<bool, Error> {
+        Ok(Self::settle(self)?)
     }
 }

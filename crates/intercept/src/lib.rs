@@ -5,12 +5,15 @@
 
 mod backend;
 pub mod connection;
+pub mod conntrack;
 mod interfaces;
+mod netlink;
 pub mod nftables;
 mod rules;
 mod status;
 
 pub use backend::{Backend, Error, Outcome};
 pub use interfaces::{Interfaces, InterfacesError};
+pub use nftables::Nftables;
 pub use rules::{METADATA_V4, METADATA_V6, ReversePath, Rules};
 pub use status::{Owner, Process, RuleStatus, Status};

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::{METADATA_V6, Rules, rules::METADATA_PORT};
+use crate::{METADATA_V6, ReversePath, Rules, rules::METADATA_PORT};
 
 /// The rules as they are in the kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -63,10 +63,10 @@ impl Status {
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = if self.is_intact() {
-            "intact"
-        } else {
-            "DRIFTED"
+        let state = match (self.is_intact(), self.guard) {
+            (true, false) => "intact",
+            (true, true) => "guard: pods are refused, nothing is intercepted",
+            (false, _) => "DRIFTED",
         };
         writeln!(f, "table inet podiam: {state}")?;
         for line in &self.drift {
@@ -80,6 +80,18 @@ impl fmt::Display for Status {
                 None => writeln!(f, "  IPv6        [{v6}] refused")?,
             }
             writeln!(f, "  interfaces  {}", rules.interfaces)?;
+            let checked = match rules.reverse_path {
+                ReversePath::On => "checked",
+                ReversePath::Off => "not checked",
+            };
+            writeln!(f, "  sources     {checked}")?;
+        }
+        match &self.owner {
+            Some(owner) => writeln!(f, "  owner       {owner}")?,
+            None => writeln!(f, "  owner       none: whoever is root can change it")?,
+        }
+        if let Some(age) = self.age_seconds {
+            writeln!(f, "  written     {} ago", Age(age))?;
         }
         writeln!(f)?;
         let width = |header: &str, column: fn(&RuleStatus) -> String| {
@@ -106,13 +118,44 @@ impl fmt::Display for Status {
     }
 }
 
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.process {
+            Some(Process { pid, name }) => write!(f, "{name} (process {pid})"),
+            None => write!(
+                f,
+                "netlink port {}, its process is not to be seen",
+                self.port
+            ),
+        }
+    }
+}
+
+/// Seconds, in the two largest units.
+struct Age(u64);
+
+impl fmt::Display for Age {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (seconds, minutes, hours) = (self.0, self.0 / 60, self.0 / 3600);
+        if minutes == 0 {
+            write!(f, "{seconds} s")
+        } else if hours == 0 {
+            write!(f, "{minutes} min {} s", seconds % 60)
+        } else if hours < 48 {
+            write!(f, "{hours} h {} min", minutes % 60)
+        } else {
+            write!(f, "{} d {} h", hours / 24, hours % 24)
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{Interfaces, METADATA_V4};
 
     #[test]
-    fn a_table_shows_target_interfaces_counters_and_drift() {
+    fn a_table_shows_target_interfaces_owner_age_counters_and_drift() {
         let target = "10.0.0.1:8181".parse().unwrap();
         let status = Status {
             intercepts: Some(Rules::new(METADATA_V4, target, Interfaces::all())),
@@ -131,7 +174,15 @@ mod tests {
                     bytes: 0,
                 },
             ],
-            ..Status::default()
+            owner: Some(Owner {
+                port: 77,
+                process: Some(Process {
+                    pid: 4711,
+                    name: "podiam".into(),
+                }),
+            }),
+            age_seconds: Some(7_500),
+            guard: false,
         };
         assert_eq!(
             status.to_string(),
@@ -141,11 +192,45 @@ table inet podiam: DRIFTED
   IPv4        169.254.169.254:80 -> 10.0.0.1:8181
   IPv6        [fd00:ec2::254] refused
   interfaces  all
+  sources     checked
+  owner       podiam (process 4711)
+  written     2 h 5 min ago
 
 CHAIN       PACKETS   BYTES  RULE
 imds             12  720000  ip daddr 169.254.169.254 drop
 prerouting        0       0  (not podiam's)
 "
         );
+    }
+
+    #[test]
+    fn a_guard_is_told_as_such_and_not_as_drift() {
+        let status = Status {
+            guard: true,
+            ..Status::default()
+        };
+        assert_eq!(
+            status.to_string(),
+            "\
+table inet podiam: guard: pods are refused, nothing is intercepted
+  owner       none: whoever is root can change it
+
+CHAIN  PACKETS  BYTES  RULE
+"
+        );
+    }
+
+    #[test]
+    fn an_age_is_told_in_its_two_largest_units() {
+        for (seconds, told) in [
+            (0, "0 s"),
+            (59, "59 s"),
+            (61, "1 min 1 s"),
+            (3_600, "1 h 0 min"),
+            (172_799, "47 h 59 min"),
+            (180_000, "2 d 2 h"),
+        ] {
+            assert_eq!(Age(seconds).to_string(), told);
+        }
     }
 }
