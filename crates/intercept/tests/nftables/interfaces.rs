@@ -74,7 +74,7 @@ fn a_change_of_interfaces_changes_elements_and_keeps_rules_and_counters() {
         ("eni1,cali+", true),
         ("eni+,enj+", false),
         ("e+,!cali1", false),
-        ("eni1,cali1,!x+", true),
+        ("eni1,en+,cali1,!x+,!x1", true),
     ] {
         assert_eq!(install(interfaces), Outcome::Adjusted, "{interfaces}");
         assert_eq!(install(interfaces), Outcome::Unchanged, "{interfaces}");

@@ -30,6 +30,14 @@ fn must_be_dead(mut connection: &TcpStream) {
     );
 }
 
+fn refuse_what_conntrack_does_not_know(node: &Node) {
+    node.node.nft("add table inet other");
+    node.node
+        .nft("add chain inet other watch { type filter hook forward priority 0 ; }");
+    node.node
+        .nft("add rule inet other watch ct state invalid drop");
+}
+
 fn nothing_came(mut connection: &TcpStream) {
     connection.set_nonblocking(true).unwrap();
     let received = connection.read(&mut [0; 64]);
@@ -43,11 +51,7 @@ fn a_connection_to_the_real_metadata_service_does_not_go_on() {
     let agent = node.node.listen(TARGET);
     let pod = node.routed_pod("eni1", 2);
     // Conntrack looks at packets only where some rule needs it; this one is older than podiam.
-    node.node.nft("add table inet other");
-    node.node
-        .nft("add chain inet other watch { type filter hook forward priority 0 ; }");
-    node.node
-        .nft("add rule inet other watch ct state invalid drop");
+    refuse_what_conntrack_does_not_know(&node);
     let client = pod.pod.reach(IMDS);
     let (server, _) = accept(&imds);
 
@@ -82,6 +86,10 @@ fn connections_to_the_agent_and_to_other_services_go_on() {
     let dns = node.world.listen("169.254.169.253:53");
     let agent = node.node.listen("[::]:8181");
     let pod = node.routed_pod("eni1", 2);
+    // Otherwise conntrack picks up a flow that it has forgotten, and nothing is to be seen.
+    node.node
+        .sysctl("net.netfilter.nf_conntrack_tcp_loose", "0");
+    refuse_what_conntrack_does_not_know(&node);
     let mut nftables = Nftables::default();
     let mut install = |rules| node.node.run(|| nftables.install(rules)).unwrap();
     let dual_stack = super::dual_stack();
