@@ -11,6 +11,8 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::lifecycle::Readiness;
 
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// Rules as they are in a kernel that tells who listens of changes.
 struct Kernel {
     state: Mutex<State>,
@@ -87,6 +89,7 @@ struct Keeper {
     installed: mpsc::UnboundedReceiver<Outcome>,
     readiness: Readiness,
     metrics: Arc<Metrics>,
+    since: std::time::Instant,
 }
 
 impl Keeper {
@@ -116,6 +119,7 @@ impl Keeper {
             installed,
             readiness,
             metrics,
+            since: std::time::Instant::now(),
         }
     }
 
@@ -130,14 +134,21 @@ impl Keeper {
             if text.contains(wanted) {
                 return;
             }
-            tokio::task::yield_now().await;
+            self.wait_a_little(wanted).await;
         }
     }
 
     async fn is_ready(&self, wanted: bool) {
         while self.readiness.missing().is_empty() != wanted {
-            tokio::task::yield_now().await;
+            self.wait_a_little(if wanted { "ready" } else { "not ready" })
+                .await;
         }
+    }
+
+    /// Lets others work; only a failing test comes to the end of its patience.
+    async fn wait_a_little(&self, wanted: &str) {
+        assert!(self.since.elapsed() < PATIENCE, "never came: {wanted}");
+        tokio::task::yield_now().await;
     }
 }
 
@@ -171,7 +182,7 @@ async fn what_is_refused_is_not_ready_and_tried_again() {
     };
     let mut keeper = Keeper::start(refusing);
     while !keeper.readiness.missing()[0].1.contains("is owned by") {
-        tokio::task::yield_now().await;
+        keeper.wait_a_little("the refusal").await;
     }
     keeper.reported("podiam_interception_intact 0").await;
     keeper.kernel.state.lock().unwrap().refusing = false;
@@ -187,7 +198,9 @@ async fn without_a_word_of_the_kernel_the_rules_are_looked_at_all_the_same() {
     keeper.is_ready(true).await;
     keeper.kernel.state.lock().unwrap().status = None;
     tokio::time::pause();
+    let since = Instant::now();
     keeper.installs(Outcome::Created).await;
+    assert!(since.elapsed() < 2 * LOOK, "{:?}", since.elapsed());
 }
 
 #[tokio::test]
