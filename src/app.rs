@@ -3,7 +3,7 @@
 mod report;
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, SocketAddrV4};
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use tokio::sync::watch as channel;
 use crate::admin::{self, Admin};
 use crate::authorize::{self, Grant, Policy};
 use crate::clock::Clock;
-use crate::config::{Config, Discoverable, Interception, LogFormat};
+use crate::config::{Config, Discoverable, Interception, Listen, LogFormat};
 use crate::credentials::{Credentials, Observer, Terms};
 use crate::imds::allow::AllowList;
 use crate::imds::token::{KeyError, Tokens};
@@ -176,7 +176,7 @@ async fn start(config: Config, drain: Drain) -> Result<Vec<JoinHandle<()>>, AppE
         upstream,
         allow: AllowList::new(&config.metadata),
         imdsv2: config.metadata.imdsv2,
-        host_ip: config.node.host_ip,
+        node: config.node.clone(),
         access_log: config.logs.access,
         metrics: Arc::clone(&metrics),
         clock: clock.clone(),
@@ -188,8 +188,7 @@ async fn start(config: Config, drain: Drain) -> Result<Vec<JoinHandle<()>>, AppE
     let workers = start_workers(&config, &imds, &drain)?;
     tokio::spawn(intercept(
         config.interception.clone(),
-        config.node.host_ip,
-        config.listen.pods.port(),
+        config.listen.clone(),
         rules_in_place,
         Arc::clone(&metrics),
     ));
@@ -241,16 +240,25 @@ fn start_workers(
     imds: &Arc<Imds>,
     drain: &Drain,
 ) -> Result<Vec<JoinHandle<()>>, AppError> {
-    let address = config.listen.pods;
-    let failed = AppError::listen(address, "pods", "--app-port and --host-ip");
-    let listeners = server::bind(address, config.listen.data_workers).map_err(&failed)?;
-    for listener in &listeners {
-        tracing::info!(address = %listener.local_addr().map_err(&failed)?, "the pods' socket listens");
+    let mut workers: Vec<Vec<_>> = Vec::new();
+    workers.resize_with(config.listen.data_workers, Vec::new);
+    let v4 = (config.listen.pods, "--app-port and --host-ip");
+    let v6 = config
+        .listen
+        .pods_v6
+        .map(|address| (address.into(), "--app-port and --host-ip6"));
+    for (address, flag) in std::iter::once(v4).chain(v6) {
+        let failed = AppError::listen(address, "pods", flag);
+        let listeners = server::bind(address, workers.len()).map_err(&failed)?;
+        for (worker, listener) in workers.iter_mut().zip(listeners) {
+            tracing::info!(address = %listener.local_addr().map_err(&failed)?, "the pods' socket listens");
+            worker.push(listener);
+        }
     }
-    let start = |(number, listener)| {
-        server::start_worker(number, listener, Arc::clone(imds), drain.clone())
+    let start = |(number, listeners)| {
+        server::start_worker(number, listeners, Arc::clone(imds), drain.clone())
     };
-    Ok(listeners
+    Ok(workers
         .into_iter()
         .enumerate()
         .map(start)
@@ -340,8 +348,7 @@ async fn check_node_credentials(sts: Arc<Sts>, condition: Condition) {
 /// Keeps the rules, now that the port listens. They stay when the agent leaves.
 async fn intercept(
     interception: Interception,
-    host_ip: Option<IpAddr>,
-    port: u16,
+    listen: Listen,
     condition: Condition,
     metrics: Arc<Metrics>,
 ) {
@@ -349,10 +356,13 @@ async fn intercept(
         Interception::None => return condition.met(),
         Interception::Nftables(interfaces) => interfaces,
     };
-    let Some(IpAddr::V4(host_ip)) = host_ip else {
+    let SocketAddr::V4(target) = listen.pods else {
         return condition.missing("--intercept=nftables needs an IPv4 --host-ip to send pods to");
     };
-    let rules = Rules::new(METADATA_V4, SocketAddrV4::new(host_ip, port), interfaces);
+    let rules = Rules {
+        target_v6: listen.pods_v6,
+        ..Rules::new(METADATA_V4, target, interfaces)
+    };
     interception::keep(Box::new(Nftables::default()), rules, condition, metrics).await;
 }
 
