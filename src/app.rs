@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use podiam_iam::{CompleteError, RoleArn};
-use podiam_intercept::{METADATA_V4, Rules, nftables, probe};
+use podiam_intercept::{METADATA_V4, Nftables, Rules, probe};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -25,6 +25,7 @@ use crate::imds::allow::AllowList;
 use crate::imds::token::{KeyError, Tokens};
 use crate::imds::{Imds, server};
 use crate::index::{Index, Reader};
+use crate::interception;
 use crate::lifecycle::{self, Condition, Drain, Readiness};
 use crate::metrics::Metrics;
 use crate::selftest::{self, NoRandom, Prover};
@@ -230,7 +231,7 @@ async fn start(config: Config, drain: Drain) -> Result<Vec<JoinHandle<()>>, AppE
     tokio::spawn(report::source(
         seen.clone(),
         pods_known,
-        metrics,
+        Arc::clone(&metrics),
         clock.clone(),
     ));
     tokio::spawn(watch_pods(config.clone(), clock, index, status));
@@ -242,6 +243,7 @@ async fn start(config: Config, drain: Drain) -> Result<Vec<JoinHandle<()>>, AppE
         config.interception,
         config.listen,
         rules_in_place,
+        metrics,
     ));
     Ok(workers)
 }
@@ -429,8 +431,13 @@ async fn check_node_credentials(sts: Arc<Sts>, condition: Condition) {
     }
 }
 
-/// Writes the rules, now that the port listens, until the kernel takes them. They stay when the agent leaves.
-async fn intercept(interception: Interception, listen: Listen, condition: Condition) {
+/// Keeps the rules, now that the port listens. They stay when the agent leaves.
+async fn intercept(
+    interception: Interception,
+    listen: Listen,
+    condition: Condition,
+    metrics: Arc<Metrics>,
+) {
     let interfaces = match interception {
         Interception::None => return condition.met(),
         Interception::Nftables(interfaces) => interfaces,
@@ -442,22 +449,7 @@ async fn intercept(interception: Interception, listen: Listen, condition: Condit
         target_v6: listen.pods_v6,
         ..Rules::new(METADATA_V4, target, interfaces)
     };
-    loop {
-        let rules = rules.clone();
-        match tokio::task::spawn_blocking(move || nftables::install(&rules)).await {
-            Ok(Ok(outcome)) => {
-                tracing::info!(?outcome, "interception rules");
-                return condition.met();
-            }
-            Ok(Err(error)) => {
-                condition.missing(format!("the rules are not in place: {}", Chain(&error)));
-            }
-            Err(error) => {
-                condition.missing(format!("the rules are not in place: {error}"));
-            }
-        }
-        tokio::time::sleep(RETRY).await;
-    }
+    interception::keep(Box::new(Nftables::default()), rules, condition, metrics).await;
 }
 
 /// Whether podiam's rules intercept what comes in on an interface of this name.

@@ -43,6 +43,8 @@ pub mod taint;
 
 pub mod selftest;
 
+pub mod interception;
+
 pub mod imds;
 
 pub mod admin;
