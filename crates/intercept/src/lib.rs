@@ -4,13 +4,16 @@
 //! The only crate of the workspace that may hold `unsafe` code. It decides nothing about roles and speaks no HTTP.
 
 mod backend;
+pub mod cilium;
 pub mod connection;
 mod interfaces;
+pub mod iptables;
 pub mod nftables;
 mod rules;
 mod status;
+mod unwritten;
 
-pub use backend::{Backend, Error, Outcome};
+pub use backend::{Backend, Error, Mode, Outcome, open};
 pub use interfaces::{Interfaces, InterfacesError};
 pub use rules::{METADATA_V4, METADATA_V6, Rules};
 pub use status::{RuleStatus, Status};

@@ -6,9 +6,11 @@ use serde::Serialize;
 
 use crate::{METADATA_V6, Rules, rules::METADATA_PORT};
 
-/// The table `inet podiam` as it is in the kernel.
+/// The rules of one back end as they are in the kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Status {
+    /// Where they are, in words: `table inet podiam`, or the variant of iptables and why that one.
+    pub place: String,
     /// What its rules intercept; `None` where the rule that brings requests to the agent is missing.
     pub intercepts: Option<Rules>,
     /// In what it differs from the rule set that podiam writes for `intercepts`, a line for each; empty is intact.
@@ -22,7 +24,7 @@ pub struct Status {
 pub struct RuleStatus {
     /// The chain it stands in.
     pub chain: String,
-    /// In nft's syntax; `None` where it is not one of podiam's.
+    /// In the syntax of nft or iptables; `None` where it is not one of podiam's.
     pub rule: Option<String>,
     /// Packets since the rule was written. NAT rules see only the first packet of each connection.
     pub packets: u64,
@@ -44,7 +46,7 @@ impl fmt::Display for Status {
         } else {
             "DRIFTED"
         };
-        writeln!(f, "table inet podiam: {state}")?;
+        writeln!(f, "{}: {state}", self.place)?;
         for line in &self.drift {
             writeln!(f, "  ! {line}")?;
         }
@@ -91,6 +93,7 @@ mod tests {
     fn a_table_shows_target_interfaces_counters_and_drift() {
         let target = "10.0.0.1:8181".parse().unwrap();
         let status = Status {
+            place: "table inet podiam".into(),
             intercepts: Some(Rules::new(METADATA_V4, target, Interfaces::all())),
             drift: vec!["the chain forward is missing".into()],
             rules: vec![

@@ -134,6 +134,7 @@ impl Table {
             })
         });
         Status {
+            place: format!("table inet {NAME}"),
             intercepts: rules,
             drift,
             rules: lines.collect(),

@@ -9,6 +9,8 @@
     reason = "a test that cannot be set up fails, and says what it lacks"
 )]
 
+#[allow(dead_code, reason = "not every test has to do with every back end")]
+pub(crate) mod backends;
 pub(crate) mod topology;
 
 use std::{
@@ -127,7 +129,7 @@ impl Namespace {
         self.run(|| TcpStream::connect_timeout(&address, limit))
     }
 
-    fn program(&self, program: &str, package: &str, arguments: &str) -> String {
+    pub(crate) fn program(&self, program: &str, package: &str, arguments: &str) -> String {
         let run = || {
             Command::new(program)
                 .args(arguments.split_whitespace())
