@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use podiam_iam::{BaseArn, RoleArn};
-use podiam_intercept::{METADATA_V4, Rules, nftables};
+use podiam_intercept::{METADATA_V4, Rules};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -379,19 +379,20 @@ async fn intercept(
     port: u16,
     condition: Condition,
 ) {
-    let interfaces = match interception {
-        Interception::None => return condition.met(),
-        Interception::Nftables(interfaces) => interfaces,
-    };
+    let Interception { mode, interfaces } = interception;
+    if !mode.writes_rules() {
+        return condition.met();
+    }
     let Some(IpAddr::V4(host_ip)) = host_ip else {
-        return condition.missing("--intercept=nftables needs an IPv4 --host-ip to send pods to");
+        return condition.missing("--intercept needs an IPv4 --host-ip to send pods to");
     };
     let rules = Rules::new(METADATA_V4, SocketAddrV4::new(host_ip, port), interfaces);
     loop {
         let rules = rules.clone();
-        match tokio::task::spawn_blocking(move || nftables::install(&rules)).await {
+        let install = move || podiam_intercept::open(mode).install(&rules);
+        match tokio::task::spawn_blocking(install).await {
             Ok(Ok(outcome)) => {
-                tracing::info!(?outcome, "interception rules");
+                tracing::info!(?outcome, %mode, "interception rules");
                 return condition.met();
             }
             Ok(Err(error)) => {
