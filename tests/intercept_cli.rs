@@ -349,3 +349,19 @@ async fn print_writes_ciliums_policy_with_the_facts_of_the_flags() {
     }
     assert!(!manifest.contains("app.kubernetes.io/name"), "{manifest}");
 }
+
+#[test]
+fn the_systemd_unit_guards_before_kubelet_and_opens_nothing_when_it_stops() {
+    let unit = include_str!("../deploy/systemd/podiam-guard.service");
+    for line in [
+        "Type=oneshot",
+        "RemainAfterExit=yes",
+        "Before=kubelet.service",
+        "RequiredBy=kubelet.service",
+        "ExecStart=/usr/local/bin/podiam intercept guard",
+    ] {
+        assert!(unit.lines().any(|found| found == line), "{line}\n{unit}");
+    }
+    let stops = |line: &&str| line.starts_with("ExecStop") || line.starts_with("ExecReload");
+    assert_eq!(unit.lines().find(stops), None);
+}
