@@ -19,19 +19,19 @@ use super::{Program, values};
 #[derive(Args)]
 pub struct InstallFlags {
     /// This node's IPv4 address: where pods' requests are sent to
-    #[arg(long, env = "PODIAM_HOST_IP", value_name = "IP")]
+    #[arg(long, value_name = "IP")]
     host_ip: Option<String>,
 
     /// Port that the agent answers pods on
-    #[arg(long, env = "PODIAM_APP_PORT", value_name = PORT, default_value = "8181")]
+    #[arg(long, value_name = PORT, default_value = "8181")]
     app_port: String,
 
     /// Interfaces that pods come in on: a comma list such as eni+, cali+,veth0 or !eth0 [default: every interface]
-    #[arg(long, env = "PODIAM_HOST_INTERFACE", value_name = "INTERFACES")]
+    #[arg(long, value_name = "INTERFACES")]
     host_interface: Option<String>,
 
     /// How pods' requests get to the agent: nftables, iptables, cilium or none [default: nftables]
-    #[arg(long, env = "PODIAM_INTERCEPT", value_name = "MODE")]
+    #[arg(long, value_name = "MODE")]
     intercept: Option<String>,
 }
 
@@ -39,7 +39,7 @@ pub struct InstallFlags {
 #[derive(Args)]
 pub struct ModeFlags {
     /// The way to intercept: nftables, iptables, cilium or none [default: nftables to guard, else every one]
-    #[arg(long, env = "PODIAM_INTERCEPT", value_name = "MODE")]
+    #[arg(long, value_name = "MODE")]
     intercept: Option<String>,
 }
 
@@ -47,7 +47,7 @@ pub struct ModeFlags {
 #[derive(Args)]
 pub struct PrintFlags {
     /// The way to intercept: only cilium has something to apply
-    #[arg(long, env = "PODIAM_INTERCEPT", value_name = "MODE")]
+    #[arg(long, value_name = "MODE")]
     intercept: Option<String>,
 
     /// Namespace of the agent's pods, and of the policy
@@ -63,7 +63,7 @@ pub struct PrintFlags {
     label: Vec<String>,
 
     /// Port that the agent answers pods on
-    #[arg(long, env = "PODIAM_APP_PORT", value_name = PORT, default_value = "8181")]
+    #[arg(long, value_name = PORT, default_value = "8181")]
     app_port: String,
 }
 

@@ -1,11 +1,12 @@
 //! The face to the pods: it answers as the EC2 instance metadata service does, for the pod at the other end.
 //!
 //! [`server`] accepts, [`route`] reads the request line into an enum or refuses it, [`Imds`] answers, [`document`]
-//! makes the bodies, [`token`] the IMDSv2 tokens; [`allow`] lists what of the real service may be seen. Nothing here
-//! decides a role or speaks to AWS.
+//! makes the bodies, [`token`] the IMDSv2 tokens; [`allow`] lists what of the real service may be seen; `prompt` times
+//! slow clients out. Nothing here decides a role or speaks to AWS.
 
 pub mod allow;
 pub mod document;
+mod prompt;
 pub mod route;
 pub mod server;
 pub mod token;
@@ -367,7 +368,15 @@ impl Refusal {
             Self::Rejected(rejection) => {
                 document::refusal(rejection.status(), &rejection.to_string())
             }
-            Self::Denied(reason) => document::refusal(reason.status(), &reason.to_string()),
+            Self::Denied(reason) => {
+                let reply = document::refusal(reason.status(), &reason.to_string());
+                // This connection is of no use to anybody any more; the next attempt must not be made on it.
+                if *reason == Reason::PodChanged {
+                    document::closing(reply)
+                } else {
+                    reply
+                }
+            }
             Self::NoDocument => document::refusal(404, "not found"),
         }
     }

@@ -8,6 +8,8 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use hyper::Request;
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -15,11 +17,15 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use super::{Connection, Imds};
+use super::prompt::PromptStream;
+use super::{Connection, Imds, document};
 use crate::lifecycle::Drain;
 
-/// How long a client may take to send its request's headers; also how long a connection may stay idle.
+/// How long a client may take to send a request's headers, from their first byte on or from the connection's start.
 const HEADER_TIME: Duration = Duration::from_secs(5);
+/// How long a connection may stay idle between requests: SDKs keep theirs in a pool, and one that is closed just as it
+/// is used again is an error to them.
+const IDLE_TIME: Duration = Duration::from_mins(1);
 /// The most that a request's headers may take.
 const HEADER_BYTES: usize = 8 << 10;
 /// Connections that may wait to be accepted.
@@ -99,13 +105,25 @@ async fn serve_connection(stream: TcpStream, peer: SocketAddr, imds: Arc<Imds>, 
         local: local.ip().to_canonical(),
         pod: OnceLock::new(),
     };
-    let service = service_fn(|request| {
+    let stream = PromptStream::new(stream, HEADER_TIME);
+    let pending = stream.pending();
+    let service = service_fn(|request: Request<Incoming>| {
+        pending.end();
         let (imds, connection) = (&imds, &connection);
-        async move { Ok::<_, Infallible>(imds.answer(connection, &request).await) }
+        async move {
+            let reply = imds.answer(connection, &request).await;
+            // No body is ever read, so nothing that stands behind one is read as a request either.
+            let reply = if request.body().is_end_stream() {
+                reply
+            } else {
+                document::closing(reply)
+            };
+            Ok::<_, Infallible>(reply)
+        }
     });
     let http = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIME)
+        .header_read_timeout(IDLE_TIME)
         .max_header_size(HEADER_BYTES)
         .max_buf_size(2 * HEADER_BYTES)
         .serve_connection(TokioIo::new(stream), service);
