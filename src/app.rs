@@ -24,6 +24,7 @@ use crate::imds::allow::AllowList;
 use crate::imds::token::{KeyError, Tokens};
 use crate::imds::{Imds, server};
 use crate::index::{Index, Reader};
+use crate::interception;
 use crate::lifecycle::{self, Condition, Drain, Readiness};
 use crate::metrics::Metrics;
 use crate::sts::{self, Sts};
@@ -190,6 +191,7 @@ async fn start(config: Config, drain: Drain) -> Result<Vec<JoinHandle<()>>, AppE
         config.node.host_ip,
         config.listen.pods.port(),
         rules_in_place,
+        Arc::clone(&metrics),
     ));
 
     let (status, seen) = channel::channel(SourceStatus::default());
@@ -335,12 +337,13 @@ async fn check_node_credentials(sts: Arc<Sts>, condition: Condition) {
     }
 }
 
-/// Writes the rules, now that the port listens, until the kernel takes them. They stay when the agent leaves.
+/// Keeps the rules, now that the port listens. They stay when the agent leaves.
 async fn intercept(
     interception: Interception,
     host_ip: Option<IpAddr>,
     port: u16,
     condition: Condition,
+    metrics: Arc<Metrics>,
 ) {
     let Interception { mode, interfaces } = interception;
     if !mode.writes_rules() {
@@ -350,23 +353,8 @@ async fn intercept(
         return condition.missing("--intercept needs an IPv4 --host-ip to send pods to");
     };
     let rules = Rules::new(METADATA_V4, SocketAddrV4::new(host_ip, port), interfaces);
-    loop {
-        let rules = rules.clone();
-        let install = move || podiam_intercept::open(mode).install(&rules);
-        match tokio::task::spawn_blocking(install).await {
-            Ok(Ok(outcome)) => {
-                tracing::info!(?outcome, %mode, "interception rules");
-                return condition.met();
-            }
-            Ok(Err(error)) => {
-                condition.missing(format!("the rules are not in place: {}", Chain(&error)));
-            }
-            Err(error) => {
-                condition.missing(format!("the rules are not in place: {error}"));
-            }
-        }
-        tokio::time::sleep(RETRY).await;
-    }
+    let backend = podiam_intercept::open(mode);
+    interception::keep(backend, rules, condition, metrics).await;
 }
 
 impl Observer for Metrics {

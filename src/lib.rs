@@ -37,6 +37,8 @@ pub mod credentials;
 
 pub mod lifecycle;
 
+pub mod interception;
+
 pub mod imds;
 
 pub mod admin;

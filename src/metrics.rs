@@ -63,6 +63,8 @@ pub struct Metrics {
     source_synced: IntGaugeVec,
     source_errors: IntCounterVec,
     source_age: IntGaugeVec,
+    interception_intact: IntGauge,
+    interception_repairs: IntCounter,
     roles: Mutex<HashSet<String>>,
 }
 
@@ -141,17 +143,15 @@ impl Metrics {
              it first has.",
             &["resource"],
         )?;
-        gauges(
-            "kube2iam_info",
-            "The version, as labels; always 1.",
-            &["version", "build_date", "commit_hash"],
-        )?
-        .with_label_values(&[
-            env!("CARGO_PKG_VERSION"),
-            option_env!("PODIAM_BUILD_DATE").unwrap_or("unknown"),
-            option_env!("PODIAM_COMMIT").unwrap_or("unknown"),
-        ])
-        .set(1);
+        let interception_intact = gauge(
+            "podiam_interception_intact",
+            "1 while the interception rules are as they should be, else 0.",
+        )?;
+        let interception_repairs = counter(
+            "podiam_interception_repairs_total",
+            "Times that interception rules were changed by others and repaired.",
+        )?;
+        register_version(&registry)?;
         Ok(Self {
             registry,
             iam_request_duration,
@@ -167,6 +167,8 @@ impl Metrics {
             source_synced,
             source_errors,
             source_age,
+            interception_intact,
+            interception_repairs,
             roles: Mutex::default(),
         })
     }
@@ -251,6 +253,16 @@ impl Metrics {
             .set(i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
     }
 
+    /// Whether the interception rules are as they should be.
+    pub fn set_intercepted(&self, intact: bool) {
+        self.interception_intact.set(i64::from(intact));
+    }
+
+    /// Interception rules that others had changed were repaired.
+    pub fn interception_repaired(&self) {
+        self.interception_repairs.inc();
+    }
+
     /// Everything in the Prometheus text format.
     pub fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
         let mut text = Vec::with_capacity(16 << 10);
@@ -287,6 +299,20 @@ fn register<C: Collector + Clone + 'static>(
     let family = family?;
     registry.register(Box::new(family.clone()))?;
     Ok(family)
+}
+
+/// The version, which never changes while the agent lives.
+fn register_version(registry: &Registry) -> Result<(), prometheus::Error> {
+    let options = Opts::new("kube2iam_info", "The version, as labels; always 1.");
+    let labels = ["version", "build_date", "commit_hash"];
+    register(registry, IntGaugeVec::new(options, &labels))?
+        .with_label_values(&[
+            env!("CARGO_PKG_VERSION"),
+            option_env!("PODIAM_BUILD_DATE").unwrap_or("unknown"),
+            option_env!("PODIAM_COMMIT").unwrap_or("unknown"),
+        ])
+        .set(1);
+    Ok(())
 }
 
 /// A status code's digits, without an allocation.

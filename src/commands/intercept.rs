@@ -69,7 +69,7 @@ pub(super) enum Command {
 #[derive(Serialize)]
 struct Report {
     back_end: &'static str,
-    /// `created`, `replaced`, `unchanged`, `unwritten`; `removed` or `absent`.
+    /// `created`, `replaced`, `adjusted`, `adopted`, `unchanged`, `unwritten`; `removed` or `absent`.
     outcome: &'static str,
 }
 
@@ -188,6 +188,8 @@ fn report(
     let name = match outcome {
         Outcome::Created => "created",
         Outcome::Replaced => "replaced",
+        Outcome::Adjusted => "adjusted",
+        Outcome::Adopted => "adopted",
         Outcome::Unchanged => "unchanged",
         Outcome::Unwritten => "unwritten",
     };

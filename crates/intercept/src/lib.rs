@@ -6,8 +6,10 @@
 mod backend;
 pub mod cilium;
 pub mod connection;
+pub mod conntrack;
 mod interfaces;
 pub mod iptables;
+mod netlink;
 pub mod nftables;
 mod rules;
 mod status;
@@ -15,5 +17,6 @@ mod unwritten;
 
 pub use backend::{Backend, Error, Mode, Outcome, open};
 pub use interfaces::{Interfaces, InterfacesError};
-pub use rules::{METADATA_V4, METADATA_V6, Rules};
-pub use status::{RuleStatus, Status};
+pub use nftables::Nftables;
+pub use rules::{METADATA_V4, METADATA_V6, ReversePath, Rules};
+pub use status::{Owner, Process, RuleStatus, Status};

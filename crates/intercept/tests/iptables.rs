@@ -58,6 +58,14 @@ fn an_independent_reader_sees_what_was_meant() {
             "-A PODIAM-PREROUTING -d fd00:ec2::254/128 -i eni+ -p tcp -m tcp --dport 80 -j DNAT --to-destination [fd00::1]:8181",
             "-A PODIAM-PREROUTING -i eni7 -j RETURN",
             "-A PODIAM-PREROUTING -i eni7 -j RETURN",
+            "-A PREROUTING -j PODIAM-RPFILTER",
+            "-A PREROUTING -j PODIAM-RPFILTER",
+            "-A PODIAM-RPFILTER -i lxc+ -j RETURN",
+            "-A PODIAM-RPFILTER -i lxc+ -j RETURN",
+            "-A PODIAM-RPFILTER -i vlan+ -j RETURN",
+            "-A PODIAM-RPFILTER -i vlan+ -j RETURN",
+            "-A PODIAM-RPFILTER -d 169.254.169.254/32 -m rpfilter --invert -j DROP",
+            "-A PODIAM-RPFILTER -d fd00:ec2::254/128 -m rpfilter --invert -j DROP",
         ];
         expected.sort_unstable();
         assert_eq!(lines, expected, "{kind}");

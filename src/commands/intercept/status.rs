@@ -160,6 +160,7 @@ mod tests {
                 packets: 2,
                 bytes: 120,
             }],
+            ..Status::default()
         }
     }
 
@@ -184,7 +185,11 @@ mod tests {
                             "target": "10.0.0.1:8181",
                             "target_v6": null,
                             "interfaces": "eni+,!eni7",
+                            "reverse_path": "on",
                         },
+                        "guard": false,
+                        "owner": null,
+                        "age_seconds": null,
                         "drift": [],
                         "rules": [{"chain": "prerouting", "rule": "jump imds", "packets": 2, "bytes": 120}],
                     },

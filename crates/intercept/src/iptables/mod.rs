@@ -167,7 +167,9 @@ fn status(surveyed: &Surveyed, place: String) -> Status {
     let intercepts = intercepts(surveyed);
     let mut drift = Vec::new();
     let mut rules = Vec::new();
-    if intercepts.is_none() {
+    let chains = surveyed.v4.our_chains().chain(surveyed.v6.our_chains());
+    let guard = intercepts.is_none() && ruleset::is_guard(chains);
+    if intercepts.is_none() && !guard {
         drift.push("the rule that brings requests to the agent is missing".to_owned());
     }
     for family in surveyed.variant.families() {
@@ -199,8 +201,12 @@ fn status(surveyed: &Surveyed, place: String) -> Status {
     Status {
         place,
         intercepts,
+        guard,
         drift,
         rules,
+        // iptables keeps no note of either.
+        owner: None,
+        age_seconds: None,
     }
 }
 

@@ -9,9 +9,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::rule::Rule;
 use crate::{
-    METADATA_V4, METADATA_V6, Rules,
+    METADATA_V4, METADATA_V6, ReversePath, Rules,
     interfaces::{Interfaces, Pattern},
-    rules::METADATA_PORT,
+    rules::{ASYMMETRIC_PREFIXES, METADATA_PORT},
 };
 
 /// Every chain of podiam begins so, and nobody else's should.
@@ -19,6 +19,7 @@ const PREFIX: &str = "PODIAM-";
 /// The tables in which podiam has chains.
 pub(super) const TABLES: [&str; 2] = ["mangle", "nat"];
 const PREROUTING: &str = "PODIAM-PREROUTING";
+const RPFILTER: &str = "PODIAM-RPFILTER";
 const INPUT: &str = "PODIAM-INPUT";
 const FORWARD: &str = "PODIAM-FORWARD";
 
@@ -50,25 +51,23 @@ pub(super) fn is_ours(chain: &str) -> bool {
     chain.starts_with(PREFIX)
 }
 
+/// Whether only the chain of [`guard`] is there.
+pub(super) fn is_guard<'a>(mut chains: impl Iterator<Item = &'a str>) -> bool {
+    chains.all(|chain| chain == FORWARD)
+}
+
 /// What `rules` ask for in `family`. mangle comes first: pods are refused before they are intercepted, never neither.
 pub(super) fn build(family: Family, rules: &Rules) -> [Table; 2] {
-    let translations = translations(family, rules);
-    let prerouting = Chain {
-        name: PREROUTING,
-        hook: "PREROUTING",
-        rules: translations,
-    };
-    let input = Chain {
-        name: INPUT,
-        hook: "INPUT",
-        rules: gate(family, rules),
-    };
-    let nat = if prerouting.rules.is_empty() {
-        Vec::new()
-    } else {
-        vec![prerouting]
-    };
-    tables(vec![input, forward(family, rules.metadata)], nat)
+    let chain = |name, hook, rules| Chain { name, hook, rules };
+    let mut mangle = vec![
+        chain(RPFILTER, "PREROUTING", borrowed(family, rules)),
+        chain(INPUT, "INPUT", gate(family, rules)),
+        forward(family, rules.metadata),
+    ];
+    let mut nat = vec![chain(PREROUTING, "PREROUTING", translations(family, rules))];
+    mangle.retain(|chain| !chain.rules.is_empty());
+    nat.retain(|chain| !chain.rules.is_empty());
+    tables(mangle, nat)
 }
 
 /// What refuses pods the metadata service and does nothing else.
@@ -141,20 +140,39 @@ fn gate(family: Family, rules: &Rules) -> Vec<Rule> {
     all.map(|text| Rule::parse(&text)).collect()
 }
 
+/// mangle PREROUTING: who asks the metadata service with a source address that belongs behind another interface is
+/// refused. Left out are the interfaces whose routes are known to stand elsewhere, as with nftables.
+fn borrowed(family: Family, rules: &Rules) -> Vec<Rule> {
+    if rules.reverse_path == ReversePath::Off {
+        return Vec::new();
+    }
+    let asymmetric = ASYMMETRIC_PREFIXES.map(|prefix| format!("-i {prefix}+ -j RETURN"));
+    let drops = metadata(family, rules.metadata)
+        .into_iter()
+        .map(|address| format!("-d {address} -m rpfilter --invert -j DROP"));
+    let all = asymmetric.into_iter().chain(drops);
+    all.map(|text| Rule::parse(&text)).collect()
+}
+
 /// mangle FORWARD: what was not translated does not leave the node for the metadata service. Other link-local services
 /// (169.254.169.253 DNS, .123 NTP) stay as they are.
 fn forward(family: Family, metadata: Ipv4Addr) -> Chain {
-    let mut addresses: Vec<IpAddr> = match family {
-        Family::V4 => vec![METADATA_V4.into(), metadata.into()],
-        Family::V6 => vec![METADATA_V6.into()],
-    };
-    addresses.dedup();
     let drop = |address| Rule::parse(&format!("-d {address} -j DROP"));
     Chain {
         name: FORWARD,
         hook: "FORWARD",
-        rules: addresses.into_iter().map(drop).collect(),
+        rules: self::metadata(family, metadata).into_iter().map(drop).collect(),
     }
+}
+
+/// Every address that pods ask or could ask.
+fn metadata(family: Family, intercepted: Ipv4Addr) -> Vec<IpAddr> {
+    let mut addresses: Vec<IpAddr> = match family {
+        Family::V4 => vec![METADATA_V4.into(), intercepted.into()],
+        Family::V6 => vec![METADATA_V6.into()],
+    };
+    addresses.dedup();
+    addresses
 }
 
 fn interface(pattern: &Pattern) -> String {
@@ -170,7 +188,14 @@ pub(super) fn recover<'a>(
     let prerouting = |(chain, rule): (&str, &'a Rule)| (chain == PREROUTING).then_some(rule);
     let (mut included, mut excluded) = (Vec::new(), Vec::new());
     let mut found = None;
-    for rule in v4.filter_map(prerouting) {
+    let mut reverse_path = ReversePath::Off;
+    for (chain, rule) in v4 {
+        if chain == RPFILTER {
+            reverse_path = ReversePath::On;
+        }
+        let Some(rule) = prerouting((chain, rule)) else {
+            continue;
+        };
         let pattern = rule.value("-i").and_then(pattern);
         match (
             rule.value("-j"),
@@ -194,6 +219,7 @@ pub(super) fn recover<'a>(
         target,
         target_v6,
         interfaces: Interfaces::from_patterns(included, excluded),
+        reverse_path,
     })
 }
 
@@ -234,6 +260,9 @@ mod tests {
         assert_eq!(
             text(&build(Family::V4, &rules(""))),
             [
+                "mangle PREROUTING: -i lxc+ -j RETURN",
+                "mangle PREROUTING: -i vlan+ -j RETURN",
+                "mangle PREROUTING: -d 169.254.169.254 -m rpfilter --invert -j DROP",
                 "mangle INPUT: -i lo -p tcp --dport 8181 -j RETURN",
                 "mangle INPUT: -p tcp --dport 8181 -m conntrack --ctstate DNAT --ctorigdst 169.254.169.254 -j RETURN",
                 "mangle INPUT: -p tcp --dport 8181 -j DROP",
@@ -244,6 +273,9 @@ mod tests {
         assert_eq!(
             text(&build(Family::V6, &rules(""))),
             [
+                "mangle PREROUTING: -i lxc+ -j RETURN",
+                "mangle PREROUTING: -i vlan+ -j RETURN",
+                "mangle PREROUTING: -d fd00:ec2::254 -m rpfilter --invert -j DROP",
                 "mangle INPUT: -i lo -p tcp --dport 8181 -j RETURN",
                 "mangle INPUT: -p tcp --dport 8181 -j DROP",
                 "mangle FORWARD: -d fd00:ec2::254 -j DROP",
@@ -256,7 +288,7 @@ mod tests {
         let lines = text(&build(Family::V4, &rules("eni+,cni0,!eni7")));
         let dnat = "-d 169.254.169.254 -p tcp --dport 80 -j DNAT --to-destination 10.0.0.1:8181";
         assert_eq!(
-            lines[4..],
+            lines[7..],
             [
                 "nat PREROUTING: -i eni7 -j RETURN".to_owned(),
                 format!("nat PREROUTING: -i cni0 {dnat}"),
@@ -303,6 +335,9 @@ mod tests {
             for target_v6 in [None, Some("[fd00::1]:8181".parse().unwrap())] {
                 let mut rules = rules(interfaces);
                 rules.target_v6 = target_v6;
+                if target_v6.is_some() {
+                    rules.reverse_path = ReversePath::Off;
+                }
                 let (v4, v6) = (build(Family::V4, &rules), build(Family::V6, &rules));
                 assert_eq!(recover(all(&v4), all(&v6)), Some(rules));
             }

@@ -73,8 +73,13 @@ impl Saved {
 
     /// Whether a chain of podiam is there.
     pub(super) fn has_ours(&self) -> bool {
-        let mut chains = self.tables.iter().flat_map(|table| &table.chains);
-        chains.any(|chain| is_ours(chain))
+        self.our_chains().next().is_some()
+    }
+
+    /// The chains of podiam, in whatever table.
+    pub(super) fn our_chains(&self) -> impl Iterator<Item = &str> {
+        let chains = self.tables.iter().flat_map(|table| &table.chains);
+        chains.map(String::as_str).filter(|chain| is_ours(chain))
     }
 
     /// Whether the kubelet keeps its chains here. It makes `KUBE-IPTABLES-HINT` (`KUBE-KUBELET-CANARY` before Kubernetes

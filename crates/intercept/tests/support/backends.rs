@@ -64,7 +64,7 @@ impl fmt::Display for Kind {
 impl Kind {
     pub(crate) fn open(self) -> Box<dyn Backend> {
         match self {
-            Self::Nftables => Box::new(Nftables),
+            Self::Nftables => Box::new(Nftables::default()),
             Self::IptablesNft => Box::new(Iptables::with_programs_in(vec![programs(&["nft"])])),
             Self::IptablesLegacy => {
                 Box::new(Iptables::with_programs_in(vec![programs(&["legacy"])]))
