@@ -184,7 +184,7 @@ COMMIT
         let hooked = kind.everything(&node);
         let hooked = hooked
             .iter()
-            .filter(|line| line.starts_with("-A PREROUTING"));
+            .filter(|line| line.starts_with("-A PREROUTING") && !line.ends_with("-RPFILTER"));
         let targets: Vec<&str> = hooked.filter_map(|line| line.rsplit(' ').next()).collect();
         let order = [
             "PODIAM-PREROUTING",

@@ -161,7 +161,10 @@ fn forward(family: Family, metadata: Ipv4Addr) -> Chain {
     Chain {
         name: FORWARD,
         hook: "FORWARD",
-        rules: self::metadata(family, metadata).into_iter().map(drop).collect(),
+        rules: self::metadata(family, metadata)
+            .into_iter()
+            .map(drop)
+            .collect(),
     }
 }
 
