@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use podiam_iam::{CompleteError, RoleArn};
-use podiam_intercept::{METADATA_V4, Nftables, Rules, probe};
+use podiam_intercept::{METADATA_V4, Rules, probe};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -438,26 +438,24 @@ async fn intercept(
     condition: Condition,
     metrics: Arc<Metrics>,
 ) {
-    let interfaces = match interception {
-        Interception::None => return condition.met(),
-        Interception::Nftables(interfaces) => interfaces,
-    };
+    let Interception { mode, interfaces } = interception;
+    if !mode.writes_rules() {
+        return condition.met();
+    }
     let SocketAddr::V4(target) = listen.pods else {
-        return condition.missing("--intercept=nftables needs an IPv4 --host-ip to send pods to");
+        return condition.missing("--intercept needs an IPv4 --host-ip to send pods to");
     };
     let rules = Rules {
         target_v6: listen.pods_v6,
         ..Rules::new(METADATA_V4, target, interfaces)
     };
-    interception::keep(Box::new(Nftables::default()), rules, condition, metrics).await;
+    let backend = podiam_intercept::open(mode);
+    interception::keep(backend, rules, condition, metrics).await;
 }
 
 /// Whether podiam's rules intercept what comes in on an interface of this name.
 fn covers(interception: &Interception, interface: &str) -> bool {
-    match interception {
-        Interception::None => false,
-        Interception::Nftables(interfaces) => interfaces.contains(interface),
-    }
+    interception.mode.writes_rules() && interception.interfaces.contains(interface)
 }
 
 impl Observer for Metrics {

@@ -13,7 +13,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use nix::sys::signal::Signal;
-use podiam_intercept::{Interfaces, METADATA_V4, Rules, nftables};
+use podiam_intercept::{Interfaces, METADATA_V4, Nftables, Rules};
 use podiam_lab::aws::{self, Aws};
 use podiam_lab::netns::{self, Pod, Vpc};
 use support::agent::{Agent, Host, enter};
@@ -90,11 +90,17 @@ impl Scene {
             Interfaces::all(),
         );
         let node = self.vpc.node().namespace();
-        node.enter(|| nftables::install(&rules)).unwrap().unwrap();
+        node.enter(|| Nftables::default().install(&rules))
+            .unwrap()
+            .unwrap();
     }
 
     fn remove_rules(&self) {
-        let removed = self.vpc.node().namespace().enter(nftables::remove);
+        let removed = self
+            .vpc
+            .node()
+            .namespace()
+            .enter(|| Nftables::default().remove());
         assert!(removed.unwrap().unwrap(), "there was nothing to remove");
     }
 

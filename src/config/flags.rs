@@ -234,7 +234,8 @@ pub(super) struct InterceptionFlags {
     #[arg(long, value_name = "INTERFACES")]
     pub(super) host_interface: Option<String>,
 
-    /// How pods' requests get here: nftables (podiam's own table; needs --host-ip), or none (rules that are not podiam's)
+    /// How pods' requests get here: nftables (podiam's own table), iptables (podiam's own chains, through the node's
+    /// programs), cilium (a policy that you apply), or none (rules of your own); the first two need --host-ip
     /// [default: none]
     #[arg(long, value_name = "MODE", help_heading = PODIAM)]
     pub(super) intercept: Option<String>,

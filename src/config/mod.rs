@@ -4,6 +4,7 @@
 mod check;
 mod cli;
 mod flags;
+mod intercept;
 mod pflag;
 mod validate;
 mod values;
@@ -13,9 +14,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use podiam_iam::BaseArn;
+use podiam_intercept::{Interfaces, Mode};
 
 pub use check::{Problem, Problems};
-pub use cli::AgentArgs;
+pub use cli::{AgentArgs, Written};
+pub use intercept::{Install, InstallFlags, ModeFlags, PrintFlags};
 
 use crate::workload::AnnotationKeys;
 
@@ -235,11 +238,11 @@ pub enum Imdsv2 {
 
 /// How the pods' requests reach us.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Interception {
-    /// Somebody else's rules.
-    None,
-    /// Our own nftables table, written once the port listens and left in place.
-    Nftables(podiam_intercept::Interfaces),
+pub struct Interception {
+    /// `--intercept`. Where it writes rules there is an IPv4 host-ip, and the pods' port is not 0.
+    pub mode: Mode,
+    /// `--host-interface`: the interfaces that pods come in on.
+    pub interfaces: Interfaces,
 }
 
 /// What the agent proves, and what it does once it is ready.

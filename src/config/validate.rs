@@ -6,7 +6,7 @@ mod metadata;
 mod pods;
 mod roles;
 mod sessions;
-mod sockets;
+pub(super) mod sockets;
 mod startup;
 #[cfg(test)]
 mod testing;
@@ -69,7 +69,7 @@ impl AgentArgs {
 }
 
 /// A text flag's value; kube2iam's default is "", so an empty one is an absent one.
-fn given(value: Option<String>) -> Option<String> {
+pub(super) fn given(value: Option<String>) -> Option<String> {
     value.filter(|value| !value.is_empty())
 }
 

@@ -113,7 +113,7 @@ impl Pattern {
     }
 
     /// `Ok(None)` is the pattern that every name matches.
-    fn parse(text: &str) -> Result<Option<Self>, InterfacesError> {
+    pub(crate) fn parse(text: &str) -> Result<Option<Self>, InterfacesError> {
         let (name, is_prefix) = match text.strip_suffix('+') {
             Some("") => return Ok(None),
             Some(prefix) => (prefix, true),

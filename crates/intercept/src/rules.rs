@@ -17,6 +17,11 @@ pub const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x
 /// The port of the metadata service.
 pub(crate) const METADATA_PORT: u16 = 80;
 
+/// Interfaces of which the reverse path cannot be checked, by the beginnings of their names.
+/// Behind `vlan+` are pods with a branch network interface (AWS VPC CNI, "security groups for pods"): their routes
+/// stand in tables that are looked up by the incoming interface. Cilium routes the pods behind `lxc+` by `cilium_host`.
+pub(crate) const ASYMMETRIC_PREFIXES: [&str; 2] = ["lxc", "vlan"];
+
 /// Which requests are intercepted, and where the agent answers them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Rules {

@@ -6,9 +6,11 @@ use serde::Serialize;
 
 use crate::{METADATA_V6, ReversePath, Rules, rules::METADATA_PORT};
 
-/// The rules as they are in the kernel.
+/// The rules of one back end as they are in the kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Status {
+    /// Where they are, in words: `table inet podiam`, or the variant of iptables and why that one.
+    pub place: String,
     /// What the rules intercept; `None` where the rule that brings requests to the agent is missing.
     pub intercepts: Option<Rules>,
     /// Only the rules of [`crate::Backend::guard`] are there: pods are refused, nothing is intercepted.
@@ -46,7 +48,7 @@ pub struct Process {
 pub struct RuleStatus {
     /// The chain it stands in.
     pub chain: String,
-    /// In nft's syntax; `None` where it is not one of podiam's.
+    /// In the syntax of nft or iptables; `None` where it is not one of podiam's.
     pub rule: Option<String>,
     /// Packets since the rule was written. NAT rules see only the first packet of each connection.
     pub packets: u64,
@@ -68,7 +70,7 @@ impl fmt::Display for Status {
             (true, true) => "guard: pods are refused, nothing is intercepted",
             (false, _) => "DRIFTED",
         };
-        writeln!(f, "table inet podiam: {state}")?;
+        writeln!(f, "{}: {state}", self.place)?;
         for line in &self.drift {
             writeln!(f, "  ! {line}")?;
         }
@@ -158,6 +160,7 @@ mod tests {
     fn a_table_shows_target_interfaces_owner_age_counters_and_drift() {
         let target = "10.0.0.1:8181".parse().unwrap();
         let status = Status {
+            place: "table inet podiam".into(),
             intercepts: Some(Rules::new(METADATA_V4, target, Interfaces::all())),
             drift: vec!["the chain forward is missing".into()],
             rules: vec![
@@ -206,6 +209,7 @@ prerouting        0       0  (not podiam's)
     #[test]
     fn a_guard_is_told_as_such_and_not_as_drift() {
         let status = Status {
+            place: "table inet podiam".into(),
             guard: true,
             ..Status::default()
         };

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     METADATA_V4, METADATA_V6, ReversePath, Rules,
     interfaces::{Interfaces, Pattern},
-    rules::METADATA_PORT,
+    rules::{ASYMMETRIC_PREFIXES, METADATA_PORT},
 };
 
 /// Chain of the DNAT rules; `prerouting` jumps to it for the interfaces that are intercepted.
@@ -33,9 +33,6 @@ const INTERFACES: &str = "interfaces";
 const EXCLUDED: &str = "excluded";
 /// The interfaces whose routes stand in tables of their own.
 const ASYMMETRIC: &str = "asymmetric";
-/// Behind `vlan+` are pods with a branch network interface (AWS VPC CNI, "security groups for pods"): their routes
-/// stand in tables that are looked up by the incoming interface. Cilium routes the pods behind `lxc+` by `cilium_host`.
-const ASYMMETRIC_PREFIXES: [&str; 2] = ["lxc", "vlan"];
 
 /// nft's `raw`, ahead of conntrack (-200): a borrowed address must not join the flow of its owner.
 const RAW: i32 = -300;

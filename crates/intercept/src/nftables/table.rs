@@ -4,6 +4,7 @@
 use netlink_packet_netfilter::nftables::TableFlags;
 
 use super::{
+    TABLE,
     codec::Counted,
     note, owner,
     rule::Rule,
@@ -137,6 +138,7 @@ impl Table {
             rules.map(|found| rule_status(&chain.name, found.as_ref()))
         });
         Status {
+            place: format!("table inet {TABLE}"),
             guard: intercepts.is_none() && is_guard,
             intercepts,
             owner: self.owner.map(owner::find),

@@ -9,6 +9,8 @@
     reason = "a test that cannot be set up fails, and says what it lacks"
 )]
 
+#[allow(dead_code, reason = "not every test has to do with every back end")]
+pub(crate) mod backends;
 pub(crate) mod topology;
 
 use std::{
@@ -175,7 +177,7 @@ impl Namespace {
         })
     }
 
-    fn program(&self, program: &str, package: &str, arguments: &str) -> String {
+    pub(crate) fn program(&self, program: &str, package: &str, arguments: &str) -> String {
         let output = self.output(program, package, arguments);
         assert!(
             output.status.success(),
