@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use podiam_iam::{BaseArn, RoleArn};
 use podiam_intercept::{METADATA_V4, Rules, nftables};
+use prometheus::IntCounter;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -410,7 +411,7 @@ impl Observer for Metrics {
         self.assume_role(role.as_str(), code, took);
     }
 
-    fn cache_hit(&self, role: &RoleArn) {
-        self.cache_hits(role.as_str()).inc();
+    fn cache_hits(&self, role: &RoleArn) -> IntCounter {
+        Metrics::cache_hits(self, role.as_str())
     }
 }

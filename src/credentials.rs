@@ -26,6 +26,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use jiff::Timestamp;
 use podiam_iam::RoleArn;
+use prometheus::IntCounter;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -44,8 +45,9 @@ const CONCURRENCY: usize = 8;
 pub trait Observer: Send + Sync + 'static {
     /// A call to STS ended; `code` is [`crate::sts::SUCCESS`] or [`crate::sts::StsError::code`].
     fn assume_finished(&self, role: &RoleArn, code: &'static str, took: Duration);
-    /// A request was answered with what was there already. Called on the hot path.
-    fn cache_hit(&self, role: &RoleArn);
+    /// The counter of requests for `role` that are answered with what is there already. Asked for once per slot, so
+    /// that such a request takes no lock and allocates nothing.
+    fn cache_hits(&self, role: &RoleArn) -> IntCounter;
 }
 
 /// One slot, for `/debug`, metrics and readiness. No secret is in it.
@@ -99,11 +101,9 @@ impl Credentials {
         }))
     }
 
-    /// The credentials of `grant`, if they are there and valid: one look-up, one clone.
+    /// The credentials of `grant`, if they are there and valid: one look-up, one clone, one count.
     pub fn get(&self, grant: &Grant) -> Option<Bytes> {
-        let body = self.0.map.load().get(grant)?.body()?;
-        self.0.engine.observer.cache_hit(&grant.role);
-        Some(body)
+        self.0.map.load().get(grant)?.hit()
     }
 
     /// The credentials of `grant`, waiting for them until `deadline` at most. A grant that nobody wanted yet is

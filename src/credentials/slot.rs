@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use prometheus::IntCounter;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::AbortHandle;
@@ -35,6 +36,8 @@ pub(super) struct Engine {
 /// A slot. Dropping the last handle ends its actor.
 pub(super) struct Slot {
     inner: Arc<Inner>,
+    /// Of the grant's role.
+    hits: IntCounter,
     actor: AbortHandle,
 }
 
@@ -51,6 +54,7 @@ struct Inner {
 impl Slot {
     /// Begins to fetch credentials at once.
     pub(super) fn start(grant: Arc<Grant>, engine: Arc<Engine>, runtime: &Handle) -> Self {
+        let hits = engine.observer.cache_hits(&grant.role);
         let inner = Arc::new(Inner {
             grant,
             engine,
@@ -58,13 +62,15 @@ impl Slot {
             demand: Notify::new(),
         });
         let actor = runtime.spawn(Arc::clone(&inner).run()).abort_handle();
-        Self { inner, actor }
+        Self { inner, hits, actor }
     }
 
-    /// The credentials, if they are valid now.
-    pub(super) fn body(&self) -> Option<Bytes> {
+    /// The credentials, if they are valid now; counted as a request answered from memory.
+    pub(super) fn hit(&self) -> Option<Bytes> {
         let now = Now::of(&self.inner.engine.clock);
-        self.inner.state.borrow().body(now)
+        let body = self.inner.state.borrow().body(now)?;
+        self.hits.inc();
+        Some(body)
     }
 
     /// The credentials as soon as they are there, or the reason why there are none, at `deadline` or when it is final.

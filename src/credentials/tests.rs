@@ -1,3 +1,4 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -16,15 +17,36 @@ const ONE_HOUR: Mode = Mode::Succeed(HOUR);
 /// The time that a pod's request waits.
 const PATIENCE: Duration = Duration::from_millis(400);
 
-impl Observer for () {
+/// Counts what the engine reports.
+struct Counts {
+    hits: IntCounter,
+    /// Counters of hits that were asked for.
+    handles: AtomicUsize,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self {
+            hits: IntCounter::new("hits", "of all roles").unwrap(),
+            handles: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl Observer for Counts {
     fn assume_finished(&self, _role: &RoleArn, _code: &'static str, _took: Duration) {}
-    fn cache_hit(&self, _role: &RoleArn) {}
+
+    fn cache_hits(&self, _role: &RoleArn) -> IntCounter {
+        self.handles.fetch_add(1, Ordering::Relaxed);
+        self.hits.clone()
+    }
 }
 
 /// The engine under a paused `tokio` clock and a held wall clock.
 struct Bench {
     clock: Clock,
     sts: FakeSts,
+    counts: Arc<Counts>,
     credentials: Credentials,
 }
 
@@ -36,16 +58,18 @@ impl Bench {
             refresh_age: HOUR / 2,
             error_ttl: Duration::ZERO,
         };
+        let counts = Arc::<Counts>::default();
         let credentials = Credentials::new(
             Arc::new(sts.clone()),
             clock.clone(),
             terms,
-            Arc::new(()),
+            Arc::clone(&counts) as _,
             Handle::current(),
         );
         Self {
             clock,
             sts,
+            counts,
             credentials,
         }
     }
@@ -117,6 +141,19 @@ async fn a_caller_who_hangs_up_does_not_cancel_the_call_for_those_who_wait() {
     let (second, ()) = tokio::join!(bench.obtain(&web), async { bench.sts.set(ONE_HOUR) });
     assert_eq!(key_of(&second.unwrap()), "ASIA1");
     assert_eq!(bench.sts.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_answered_from_memory_are_counted_by_a_handle_that_is_asked_for_once() {
+    let bench = Bench::new(ONE_HOUR);
+    let web = grant("web", None);
+    bench.obtain(&web).await.unwrap();
+    assert_eq!(bench.counts.hits.get(), 0, "the first one waited for STS");
+    for _ in 0..1000 {
+        assert!(bench.credentials.get(&web).is_some());
+    }
+    assert_eq!(bench.counts.hits.get(), 1000);
+    assert_eq!(bench.counts.handles.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test(start_paused = true)]
