@@ -1,5 +1,7 @@
 //! The only file that knows everyone: it makes the parts, gives each what it needs, and ends them in order.
 
+mod report;
+
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::sync::{Arc, OnceLock};
@@ -8,7 +10,6 @@ use std::time::Duration;
 
 use podiam_iam::{BaseArn, RoleArn};
 use podiam_intercept::{METADATA_V4, Rules, nftables};
-use prometheus::IntCounter;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -18,7 +19,7 @@ use crate::admin::{self, Admin};
 use crate::authorize::{self, Grant, Policy};
 use crate::clock::Clock;
 use crate::config::{Config, Discoverable, Interception, LogFormat};
-use crate::credentials::{Credentials, Observer, Terms};
+use crate::credentials::{Credentials, Limits, Terms};
 use crate::imds::allow::AllowList;
 use crate::imds::token::{KeyError, Tokens};
 use crate::imds::{Imds, server};
@@ -28,7 +29,7 @@ use crate::metrics::Metrics;
 use crate::sts::{self, Sts};
 use crate::telemetry::{self, Chain};
 use crate::upstream::{Upstream, UpstreamError};
-use crate::watch::{self, Resource, SourceStatus, SyncState};
+use crate::watch::{self, SourceStatus};
 
 /// How long the agent waits for requests in flight before it leaves.
 const DRAIN_TIME: Duration = Duration::from_secs(30);
@@ -155,9 +156,14 @@ async fn start(config: Config, drain: Drain) -> Result<Vec<JoinHandle<()>>, AppE
             refresh_age: config.sessions.refresh_age,
             error_ttl: config.sessions.error_ttl,
         },
+        Limits {
+            rate: config.sessions.sts_rate,
+            concurrency: config.sessions.sts_concurrency,
+        },
         Arc::clone(&metrics) as _,
         Handle::current(),
     );
+    report::on_scrape(&metrics, &credentials, &clock);
     let imds = Arc::new(Imds {
         pods: pods.clone(),
         policy,
@@ -184,7 +190,7 @@ async fn start(config: Config, drain: Drain) -> Result<Vec<JoinHandle<()>>, AppE
     ));
 
     let (status, seen) = channel::channel(SourceStatus::default());
-    tokio::spawn(report_source(seen, pods_known, metrics));
+    tokio::spawn(report::source(seen, pods_known, metrics));
     tokio::spawn(async move {
         let Config {
             node,
@@ -327,35 +333,6 @@ async fn follow_pods(pods: Reader<Grant>, credentials: Credentials, metrics: Arc
     }
 }
 
-/// Reports how the source of pods stands: /readyz and the metrics. The log has it from `watch`.
-async fn report_source(
-    mut status: channel::Receiver<SourceStatus>,
-    condition: Condition,
-    metrics: Arc<Metrics>,
-) {
-    loop {
-        let now = status.borrow_and_update().clone();
-        for (resource, state) in [
-            (Resource::Pods, &now.pods),
-            (Resource::Namespaces, &now.namespaces),
-        ] {
-            let name = resource.to_string();
-            metrics.set_source_synced(&name, matches!(state, SyncState::Synced { .. }));
-            if matches!(state, SyncState::Failing { .. }) {
-                metrics.source_failed(&name);
-            }
-        }
-        if now.is_synced() {
-            condition.met();
-        } else {
-            condition.missing(now.problems().join("; "));
-        }
-        if status.changed().await.is_err() {
-            return;
-        }
-    }
-}
-
 /// Looks whether the node's own credentials can be had: often until they can, then once a minute.
 async fn check_node_credentials(sts: Arc<Sts>, condition: Condition) {
     loop {
@@ -403,15 +380,5 @@ async fn intercept(
             }
         }
         tokio::time::sleep(RETRY).await;
-    }
-}
-
-impl Observer for Metrics {
-    fn assume_finished(&self, role: &RoleArn, code: &'static str, took: Duration) {
-        self.assume_role(role.as_str(), code, took);
-    }
-
-    fn cache_hits(&self, role: &RoleArn) -> IntCounter {
-        Metrics::cache_hits(self, role.as_str())
     }
 }

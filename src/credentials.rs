@@ -7,60 +7,61 @@
 //! | module | owns |
 //! |---|---|
 //! | `slot` | the actor: asks, publishes, sleeps |
+//! | `queue`, `budget` | whose call is next, and when it may be made |
+//! | `observer` | what is reported to metrics and logs |
 //! | `state` | the states and the pure step between them |
 //! | `schedule` | when to ask again |
 //! | `moment` | time by two clocks |
 //! | `body` | the bytes that a pod reads |
 
 mod body;
+mod budget;
 mod moment;
+mod observer;
+mod queue;
 mod schedule;
 mod slot;
 mod state;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use jiff::Timestamp;
-use podiam_iam::RoleArn;
-use prometheus::IntCounter;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use self::budget::Budget;
+pub use self::budget::BudgetStatus;
+pub use self::observer::{Call, Observer};
+pub use self::queue::{Limits, Priority};
 use self::slot::{Engine, Slot};
+use self::state::State;
 pub use self::state::Terms;
 use crate::authorize::Grant;
 use crate::clock::Clock;
 use crate::reason::Reason;
 use crate::sts::AssumeRole;
 
-/// Calls to STS at once. At 200 ms a call, it is 40 sessions per second: a full node of 110 pods within 3 s.
-const CONCURRENCY: usize = 8;
-
-/// Who counts.
-pub trait Observer: Send + Sync + 'static {
-    /// A call to STS ended; `code` is [`crate::sts::SUCCESS`] or [`crate::sts::StsError::code`].
-    fn assume_finished(&self, role: &RoleArn, code: &'static str, took: Duration);
-    /// The counter of requests for `role` that are answered with what is there already. Asked for once per slot, so
-    /// that such a request takes no lock and allocates nothing.
-    fn cache_hits(&self, role: &RoleArn) -> IntCounter;
-}
-
 /// One slot, for `/debug`, metrics and readiness. No secret is in it.
 #[derive(Clone, Debug)]
 pub struct SlotStatus {
     /// Whose credentials.
     pub grant: Arc<Grant>,
-    /// `pending`, `ready`, `refused` or `unavailable`.
+    /// One of [`SlotStatus::STATES`].
     pub state: &'static str,
+    /// When the last session was asked for.
+    pub obtained_at: Option<Timestamp>,
     /// When the last session expires; also after it has.
     pub expires_at: Option<Timestamp>,
     /// Whether there is something to serve now.
     pub valid: bool,
+}
+
+impl SlotStatus {
+    /// Every state that a slot can be in.
+    pub const STATES: [&'static str; 4] = State::NAMES;
 }
 
 /// The slots. Cheap to clone.
@@ -84,6 +85,7 @@ impl Credentials {
         sts: Arc<dyn AssumeRole>,
         clock: Clock,
         terms: Terms,
+        limits: Limits,
         observer: Arc<dyn Observer>,
         runtime: Handle,
     ) -> Self {
@@ -92,7 +94,7 @@ impl Credentials {
                 sts,
                 clock,
                 terms,
-                permits: Semaphore::new(CONCURRENCY),
+                budget: Budget::new(limits),
                 observer,
             }),
             runtime,
@@ -139,6 +141,11 @@ impl Credentials {
             .values()
             .map(|slot| slot.status())
             .collect()
+    }
+
+    /// How the queue for STS stands.
+    pub fn budget(&self) -> BudgetStatus {
+        self.0.engine.budget.status()
     }
 
     fn slot(&self, grant: &Arc<Grant>) -> Arc<Slot> {

@@ -1,8 +1,10 @@
 //! The metric families: kube2iam's names and labels kept, ours beside them. Everybody above reports here; `admin`
 //! renders. Labels are bounded: a role is named only as long as the table of roles is not full.
 
+mod credentials;
+
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use prometheus::core::Collector;
@@ -10,6 +12,8 @@ use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
+
+pub use credentials::{CallFigures, CredentialMetrics, Standing};
 
 /// Distinct values of a `role_arn` label before further roles are counted as `other`: twice the pods a node can have.
 const MAX_ROLES: usize = 500;
@@ -63,7 +67,13 @@ pub struct Metrics {
     source_synced: IntGaugeVec,
     source_errors: IntCounterVec,
     roles: Mutex<HashSet<String>>,
+    /// What the credentials engine reports.
+    pub credentials: CredentialMetrics,
+    standing: OnceLock<AskStanding>,
 }
+
+/// Asks the credentials engine how it stands.
+type AskStanding = Box<dyn Fn() -> Standing + Send + Sync>;
 
 impl Metrics {
     /// Registers every family.
@@ -146,6 +156,8 @@ impl Metrics {
         ])
         .set(1);
         Ok(Self {
+            credentials: CredentialMetrics::new(&registry)?,
+            standing: OnceLock::new(),
             registry,
             iam_request_duration,
             iam_cache_hits,
@@ -235,8 +247,17 @@ impl Metrics {
         self.source_errors.with_label_values(&[resource]).inc();
     }
 
+    /// Asks `standing` from now on whenever the metrics are rendered: what can be counted then need not be kept.
+    pub fn on_scrape(&self, standing: Box<dyn Fn() -> Standing + Send + Sync>) {
+        // The engine is made once; who comes second is not asked.
+        let _ = self.standing.set(standing);
+    }
+
     /// Everything in the Prometheus text format.
     pub fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
+        if let Some(ask) = self.standing.get() {
+            self.credentials.stand(&ask());
+        }
         let mut text = Vec::with_capacity(16 << 10);
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)

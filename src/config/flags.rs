@@ -246,6 +246,14 @@ pub(super) struct SessionFlags {
     /// Region of the STS endpoint [default: from AWS_REGION, the profile or the instance]
     #[arg(long, env = "PODIAM_AWS_REGION", value_name = "REGION", help_heading = PODIAM)]
     pub(super) aws_region: Option<String>,
+
+    /// Calls that this node makes to STS per second in the long run, 0.01 to 1000; as many may come at once. 0: no limit
+    #[arg(long, env = "PODIAM_STS_RATE", value_name = "NUMBER", default_value = "20", help_heading = PODIAM)]
+    pub(super) sts_rate: String,
+
+    /// Calls to STS under way at once, 1 to 1000. 0: no limit
+    #[arg(long, env = "PODIAM_STS_CONCURRENCY", value_name = "NUMBER", default_value = "8", help_heading = PODIAM)]
+    pub(super) sts_concurrency: String,
 }
 
 /// How pods' requests reach the agent.

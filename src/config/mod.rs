@@ -171,6 +171,10 @@ pub struct Sessions {
     pub error_ttl: Duration,
     /// `--aws-region`: region of the STS endpoint; `None`: environment, profile or IMDS decide.
     pub region: Option<String>,
+    /// `--sts-rate`: calls to STS per second, 0.01..=1000. Zero: no limit.
+    pub sts_rate: f64,
+    /// `--sts-concurrency`: calls to STS under way at once, 1..=1000. Zero: no limit.
+    pub sts_concurrency: usize,
 }
 
 /// What a session is named after.

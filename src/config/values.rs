@@ -22,6 +22,21 @@ pub(super) fn workers(text: &str) -> Result<usize, &'static str> {
     workers.ok_or("write a number from 1 to 64")
 }
 
+/// Calls per second; 0 for no limit.
+pub(super) fn rate(text: &str) -> Result<f64, &'static str> {
+    let rate = text
+        .parse()
+        .ok()
+        .filter(|rate| *rate == 0.0 || (0.01..=1000.0).contains(rate));
+    rate.ok_or("write a number from 0.01 to 1000, or 0 for no limit")
+}
+
+/// Calls under way at once; 0 for no limit.
+pub(super) fn calls(text: &str) -> Result<usize, &'static str> {
+    let calls = text.parse().ok().filter(|calls| *calls <= 1000);
+    calls.ok_or("write a number from 1 to 1000, or 0 for no limit")
+}
+
 /// An address that a packet can be sent to.
 pub(super) fn host_ip(text: &str) -> Result<IpAddr, &'static str> {
     let ip: IpAddr = text

@@ -6,6 +6,9 @@ use std::time::Duration;
 /// What is left of a session when it is refreshed, at the least: SDKs begin to worry below it.
 const FLOOR: Duration = Duration::from_mins(10);
 
+/// With less than this left, a refresh is as urgent as a new pod: it must not starve behind those.
+pub(super) const URGENT: Duration = Duration::from_mins(5);
+
 /// No slot asks more often than this, whatever STS answers.
 const MINIMUM: Duration = Duration::from_secs(1);
 

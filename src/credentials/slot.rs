@@ -2,19 +2,23 @@
 //! belongs to no request, so that nobody who hangs up takes a call away from those who wait.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use prometheus::IntCounter;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use super::SlotStatus;
+use super::budget::Budget;
 use super::moment::Now;
+use super::observer::{Call, Observer};
+use super::queue::Priority;
 use super::schedule::dice;
 use super::state::{Answer, Due, State, Terms};
-use super::{Observer, SlotStatus};
 use crate::authorize::Grant;
 use crate::clock::Clock;
 use crate::reason::Reason;
@@ -28,8 +32,7 @@ pub(super) struct Engine {
     pub(super) sts: Arc<dyn AssumeRole>,
     pub(super) clock: Clock,
     pub(super) terms: Terms,
-    /// Calls to STS at once.
-    pub(super) permits: Semaphore,
+    pub(super) budget: Budget,
     pub(super) observer: Arc<dyn Observer>,
 }
 
@@ -49,6 +52,18 @@ struct Inner {
     state: watch::Sender<State>,
     /// A pod asks and has got nothing.
     demand: Notify,
+    /// Requests that wait.
+    waiters: AtomicUsize,
+    /// The next call is wanted and has not begun.
+    queued: AtomicBool,
+}
+
+/// A call that has ended.
+struct Finished {
+    outcome: Result<Session, StsError>,
+    priority: Priority,
+    queued: Duration,
+    took: Duration,
 }
 
 impl Slot {
@@ -60,6 +75,8 @@ impl Slot {
             engine,
             state: watch::Sender::new(State::Pending),
             demand: Notify::new(),
+            waiters: AtomicUsize::new(0),
+            queued: AtomicBool::new(true),
         });
         let actor = runtime.spawn(Arc::clone(&inner).run()).abort_handle();
         Self { inner, hits, actor }
@@ -75,17 +92,24 @@ impl Slot {
 
     /// The credentials as soon as they are there, or the reason why there are none, at `deadline` or when it is final.
     pub(super) async fn obtain(&self, deadline: Instant) -> Result<Bytes, Reason> {
-        let mut state = self.inner.state.subscribe();
+        let inner = &*self.inner;
+        let _waiting = Waiting::new(&inner.waiters);
+        let mut state = inner.state.subscribe();
         loop {
-            let now = Now::of(&self.inner.engine.clock);
+            let now = Now::of(&inner.engine.clock);
             let answer = state.borrow_and_update().answer(now);
             let reason = match answer {
                 Answer::Body(body) => return Ok(body),
-                Answer::No(reason) => return Err(reason),
+                Answer::No(reason) => {
+                    inner.engine.observer.refused_from_memory();
+                    return Err(reason);
+                }
                 Answer::Wait(reason) => reason,
             };
-            self.inner.demand.notify_one();
+            inner.demand.notify_one();
             let Ok(Ok(())) = tokio::time::timeout_at(deadline, state.changed()).await else {
+                let queued = inner.queued.load(Ordering::Relaxed);
+                inner.engine.observer.request_expired(queued);
                 return Err(reason);
             };
         }
@@ -96,6 +120,7 @@ impl Slot {
         SlotStatus {
             grant: Arc::clone(&self.inner.grant),
             state: state.name(),
+            obtained_at: state.obtained_at(),
             expires_at: state.expires_at(),
             valid: state.body(Now::of(&self.inner.engine.clock)).is_some(),
         }
@@ -108,18 +133,40 @@ impl Drop for Slot {
     }
 }
 
+/// Counts one request for as long as it waits.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(waiters: &'a AtomicUsize) -> Self {
+        waiters.fetch_add(1, Ordering::Relaxed);
+        Self(waiters)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Inner {
     async fn run(self: Arc<Self>) {
         let mut failures = 0;
         loop {
-            let (outcome, took) = self.ask().await;
-            self.settle(outcome, took, &mut failures);
+            let finished = self.ask().await;
+            self.settle(finished, &mut failures);
             self.sleep_until_due().await;
         }
     }
 
     /// Publishes what follows from STS's answer. The session itself does not outlive this: its body is what is kept.
-    fn settle(&self, outcome: Result<Session, StsError>, took: Duration, failures: &mut u32) {
+    fn settle(&self, finished: Finished, failures: &mut u32) {
+        let Finished {
+            outcome,
+            priority,
+            queued,
+            took,
+        } = finished;
         let now = Now::of(&self.engine.clock);
         let last = self.state.borrow().clone();
         let accepted = outcome.and_then(|session| Ok((last.accept(&session, now)?, session)));
@@ -127,19 +174,58 @@ impl Inner {
             Ok(_) => 0,
             Err(_) => failures.saturating_add(1),
         };
-        self.report(accepted.as_ref().map(|(_, session)| session), &last, took);
+        self.engine.observer.call_finished(&Call {
+            grant: &self.grant,
+            priority,
+            code: accepted.as_ref().err().map_or(SUCCESS, |error| error.code),
+            error: accepted.as_ref().err().map(|error| error.kind),
+            queued,
+            took,
+            left: last.expires_at().map(|end| now.until(end)),
+        });
+        self.log(accepted.as_ref().map(|(_, session)| session), &last, took);
         let held = accepted.as_ref().map(|(held, _)| held.clone());
         let next = last.after(held, *failures, self.engine.terms, now, dice());
         self.state.send_replace(next);
     }
 
-    /// One call, when the budget allows it; the time is the call's alone.
-    async fn ask(&self) -> (Result<Session, StsError>, Duration) {
-        // The semaphore is never closed, so that the permit is there whenever this returns.
-        let _permit = self.engine.permits.acquire().await;
+    /// One call, when the budget allows it. A request that comes to wait for it meanwhile moves it up.
+    async fn ask(&self) -> Finished {
+        self.queued.store(true, Ordering::Relaxed);
+        let joined = Instant::now();
+        let mut priority = self.priority();
+        let mut place = self.engine.budget.join(priority);
+        let pass = loop {
+            tokio::select! {
+                pass = place.turn() => break pass,
+                () = self.demand.notified() => {
+                    priority = Priority::Request;
+                    place.raise(priority);
+                }
+            }
+        };
+        self.queued.store(false, Ordering::Relaxed);
         let start = Instant::now();
         let outcome = self.engine.sts.assume(&self.grant).await;
-        (outcome, start.elapsed())
+        drop(pass);
+        Finished {
+            outcome,
+            priority,
+            queued: start - joined,
+            took: start.elapsed(),
+        }
+    }
+
+    fn priority(&self) -> Priority {
+        if self.waiters.load(Ordering::Relaxed) > 0 {
+            return Priority::Request;
+        }
+        let now = Now::of(&self.engine.clock);
+        if self.state.borrow().is_good_for_a_while(now) {
+            Priority::Refresh
+        } else {
+            Priority::NewPod
+        }
     }
 
     async fn sleep_until_due(&self) {
@@ -161,10 +247,8 @@ impl Inner {
         }
     }
 
-    fn report(&self, outcome: Result<&Session, &StsError>, last: &State, took: Duration) {
+    fn log(&self, outcome: Result<&Session, &StsError>, last: &State, took: Duration) {
         let role = &self.grant.role;
-        let code = outcome.map_or_else(|error| error.code, |_| SUCCESS);
-        self.engine.observer.assume_finished(role, code, took);
         let session_name = self.grant.session_name.as_str();
         match outcome {
             Ok(session) => tracing::info!(

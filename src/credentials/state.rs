@@ -38,6 +38,7 @@ pub(super) enum State {
 #[derive(Clone)]
 pub(super) struct Held {
     body: Bytes,
+    obtained_at: Timestamp,
     expires: Moment,
 }
 
@@ -79,7 +80,10 @@ pub struct Terms {
 }
 
 impl State {
-    /// For people and `/debug`.
+    /// All that [`State::name`] can say.
+    pub(super) const NAMES: [&'static str; 4] = ["pending", "ready", "refused", "unavailable"];
+
+    /// For people, metrics and `/debug`.
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -103,9 +107,21 @@ impl State {
         (!held.expires.has_come(now)).then(|| held.body.clone())
     }
 
+    /// Whether what is held outlives any wait for its successor.
+    pub(super) fn is_good_for_a_while(&self, now: Now) -> bool {
+        self.held().is_some_and(|held| {
+            !held.expires.has_come(now) && now.until(held.expires.wall()) > schedule::URGENT
+        })
+    }
+
     /// When the credentials expire; also after they have.
     pub(super) fn expires_at(&self) -> Option<Timestamp> {
         Some(self.held()?.expires.wall())
+    }
+
+    /// When the session that is held was asked for.
+    pub(super) fn obtained_at(&self) -> Option<Timestamp> {
+        Some(self.held()?.obtained_at)
     }
 
     /// What to tell a request now.
@@ -146,6 +162,7 @@ impl State {
     pub(super) fn accept(&self, session: &Session, now: Now) -> Result<Held, StsError> {
         let held = Held {
             body: render(session).map_err(|error| unusable(error.to_string()))?,
+            obtained_at: session.obtained_at,
             expires: now.when(session.expires_at),
         };
         if held.expires.has_come(now) {

@@ -2,12 +2,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use podiam_iam::{ExternalId, SessionName};
+use podiam_iam::{ExternalId, RoleArn, SessionName};
+use prometheus::IntCounter;
 
 use super::*;
 use crate::sts::Kind;
 use crate::sts::fake::{FakeSts, Mode};
 
+mod budget;
 mod random;
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -22,23 +24,42 @@ struct Counts {
     hits: IntCounter,
     /// Counters of hits that were asked for.
     handles: AtomicUsize,
+    /// The priorities of the calls that ended.
+    calls: Mutex<Vec<Priority>>,
+    /// Requests refused from memory.
+    refused: AtomicUsize,
+    /// For each request that waited in vain, whether its call was still in the queue.
+    expired: Mutex<Vec<bool>>,
 }
 
 impl Default for Counts {
     fn default() -> Self {
         Self {
             hits: IntCounter::new("hits", "of all roles").unwrap(),
-            handles: AtomicUsize::new(0),
+            handles: AtomicUsize::default(),
+            calls: Mutex::default(),
+            refused: AtomicUsize::default(),
+            expired: Mutex::default(),
         }
     }
 }
 
 impl Observer for Counts {
-    fn assume_finished(&self, _role: &RoleArn, _code: &'static str, _took: Duration) {}
+    fn call_finished(&self, call: &Call<'_>) {
+        self.calls.lock().unwrap().push(call.priority);
+    }
 
     fn cache_hits(&self, _role: &RoleArn) -> IntCounter {
         self.handles.fetch_add(1, Ordering::Relaxed);
         self.hits.clone()
+    }
+
+    fn refused_from_memory(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn request_expired(&self, queued: bool) {
+        self.expired.lock().unwrap().push(queued);
     }
 }
 
@@ -52,6 +73,16 @@ struct Bench {
 
 impl Bench {
     fn new(mode: Mode) -> Self {
+        Self::limited(
+            mode,
+            Limits {
+                rate: 0.0,
+                concurrency: 8,
+            },
+        )
+    }
+
+    fn limited(mode: Mode, limits: Limits) -> Self {
         let clock = Clock::held_at("2026-01-01T00:00:00Z".parse().unwrap());
         let sts = FakeSts::new(clock.clone(), mode);
         let terms = Terms {
@@ -63,6 +94,7 @@ impl Bench {
             Arc::new(sts.clone()),
             clock.clone(),
             terms,
+            limits,
             Arc::clone(&counts) as _,
             Handle::current(),
         );
@@ -358,20 +390,6 @@ async fn a_session_that_would_end_before_the_last_one_is_not_handed_out() {
     bench.pass(Duration::from_mins(34)).await;
     assert!(bench.sts.count() > 1);
     assert_eq!(key_of(&bench.credentials.get(&web).unwrap()), "ASIA1");
-}
-
-#[tokio::test(start_paused = true)]
-async fn no_more_than_eight_calls_are_under_way_at_once() {
-    let bench = Bench::new(Mode::Hang);
-    bench
-        .credentials
-        .set_wanted((0..50).map(|n| grant(&format!("role-{n}"), None)));
-    bench.pass(Duration::from_secs(10)).await;
-    assert_eq!(bench.sts.count(), 8);
-    bench.sts.set(ONE_HOUR);
-    bench.pass(Duration::from_secs(1)).await;
-    assert_eq!(bench.sts.count(), 50);
-    assert!(bench.credentials.status().iter().all(|slot| slot.valid));
 }
 
 #[tokio::test(start_paused = true)]

@@ -28,6 +28,8 @@ impl SessionFlags {
             session,
             iam_session_duration,
             aws_region,
+            sts_rate,
+            sts_concurrency,
         } = self;
         if !check.switch("use-regional-sts-endpoint", &use_regional_sts_endpoint) {
             check.without_effect(
@@ -51,6 +53,12 @@ impl SessionFlags {
             error_ttl: error_ttl.unwrap_or_default(),
             region: given(aws_region)
                 .and_then(|region| check.parse("aws-region", &region, values::region)),
+            sts_rate: check
+                .parse("sts-rate", &sts_rate, values::rate)
+                .unwrap_or_default(),
+            sts_concurrency: check
+                .parse("sts-concurrency", &sts_concurrency, values::calls)
+                .unwrap_or_default(),
         }
     }
 }
@@ -172,6 +180,31 @@ mod tests {
             "--iam-session-duration (1h0m0s)",
         );
         assert!(problems(&["--iam-role-session-ttl=1h", "--iam-session-duration=2h"]).is_empty());
+    }
+
+    #[test]
+    fn the_budget_for_sts_is_20_calls_a_second_and_8_at_once_unless_other_numbers_are_given() {
+        let budget = |words: &[&str]| {
+            let sessions = config(words).sessions;
+            (sessions.sts_rate.to_string(), sessions.sts_concurrency)
+        };
+        assert_eq!(budget(&[]), ("20".into(), 8));
+        assert_eq!(
+            budget(&["--sts-rate=0.5", "--sts-concurrency=64"]),
+            ("0.5".into(), 64)
+        );
+        assert_eq!(
+            budget(&["--sts-rate=0", "--sts-concurrency=0"]),
+            ("0".into(), 0)
+        );
+        for text in ["-1", "0.001", "1001", "NaN", "inf", "", "10/s"] {
+            let flag = format!("--sts-rate={text}");
+            assert_one_problem(&[&flag], "--sts-rate", "0.01 to 1000");
+        }
+        for text in ["-1", "1001", "0.5", "", "many"] {
+            let flag = format!("--sts-concurrency={text}");
+            assert_one_problem(&[&flag], "--sts-concurrency", "1 to 1000");
+        }
     }
 
     #[test]
