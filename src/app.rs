@@ -323,13 +323,16 @@ fn complete(value: String, base: Option<&BaseArn>) -> Result<RoleArn, AppError> 
     role.map_err(|source| AppError::DefaultRole { value, source })
 }
 
-/// Tells the credentials which grants are wanted, whenever the pods have changed.
+/// Tells the credentials which grants are wanted, and which are worth another try, whenever the pods have changed.
 async fn follow_pods(pods: Reader<Grant>, credentials: Credentials, metrics: Arc<Metrics>) {
     let mut generations = pods.generations();
+    let mut last = pods.snapshot();
     while generations.changed().await.is_ok() {
         let snapshot = pods.snapshot();
         metrics.set_pods(snapshot.pods().len());
         credentials.set_wanted(snapshot.wanted().cloned());
+        credentials.reconsider(snapshot.changed_since(&last));
+        last = snapshot;
     }
 }
 

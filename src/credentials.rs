@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `slot` | the actor: asks, publishes, sleeps |
 //! | `queue`, `budget` | whose call is next, and when it may be made |
+//! | `outage` | that STS does not answer, and that it does again |
 //! | `observer` | what is reported to metrics and logs |
 //! | `state` | the states and the pure step between them |
 //! | `schedule` | when to ask again |
@@ -18,6 +19,7 @@ mod body;
 mod budget;
 mod moment;
 mod observer;
+mod outage;
 mod queue;
 mod schedule;
 mod slot;
@@ -35,6 +37,7 @@ use tokio::time::Instant;
 use self::budget::Budget;
 pub use self::budget::BudgetStatus;
 pub use self::observer::{Call, Observer};
+use self::outage::Outage;
 pub use self::queue::{Limits, Priority};
 use self::slot::{Engine, Slot};
 use self::state::State;
@@ -95,6 +98,7 @@ impl Credentials {
                 clock,
                 terms,
                 budget: Budget::new(limits),
+                outage: Outage::new(),
                 observer,
             }),
             runtime,
@@ -131,6 +135,14 @@ impl Credentials {
                 });
         }
         self.0.map.store(Arc::new(next));
+    }
+
+    /// These grants' pods, their annotations or their namespaces have changed: what STS refused is asked again.
+    pub fn reconsider<'a>(&self, grants: impl IntoIterator<Item = &'a Arc<Grant>>) {
+        let map = self.0.map.load();
+        for slot in grants.into_iter().filter_map(|grant| map.get(grant)) {
+            slot.reconsider();
+        }
     }
 
     /// Every slot, in no order.

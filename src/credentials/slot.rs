@@ -16,13 +16,14 @@ use super::SlotStatus;
 use super::budget::Budget;
 use super::moment::Now;
 use super::observer::{Call, Observer};
+use super::outage::Outage;
 use super::queue::Priority;
-use super::schedule::dice;
-use super::state::{Answer, Due, State, Terms};
+use super::schedule::{self, dice};
+use super::state::{Answer, Due, Prompt, Reaction, State, Terms};
 use crate::authorize::Grant;
 use crate::clock::Clock;
 use crate::reason::Reason;
-use crate::sts::{AssumeRole, SUCCESS, Session, StsError};
+use crate::sts::{AssumeRole, Kind, SUCCESS, Session, StsError};
 
 /// The longest sleep: a wall clock that jumped ahead (it was set, the machine slept) is noticed after it.
 const RECHECK: Duration = Duration::from_mins(1);
@@ -33,6 +34,7 @@ pub(super) struct Engine {
     pub(super) clock: Clock,
     pub(super) terms: Terms,
     pub(super) budget: Budget,
+    pub(super) outage: Outage,
     pub(super) observer: Arc<dyn Observer>,
 }
 
@@ -52,6 +54,8 @@ struct Inner {
     state: watch::Sender<State>,
     /// A pod asks and has got nothing.
     demand: Notify,
+    /// What was refused may be granted now.
+    change: Notify,
     /// Requests that wait.
     waiters: AtomicUsize,
     /// The next call is wanted and has not begun.
@@ -75,6 +79,7 @@ impl Slot {
             engine,
             state: watch::Sender::new(State::Pending),
             demand: Notify::new(),
+            change: Notify::new(),
             waiters: AtomicUsize::new(0),
             queued: AtomicBool::new(true),
         });
@@ -95,23 +100,34 @@ impl Slot {
         let inner = &*self.inner;
         let _waiting = Waiting::new(&inner.waiters);
         let mut state = inner.state.subscribe();
+        let mut has_waited = false;
         loop {
             let now = Now::of(&inner.engine.clock);
             let answer = state.borrow_and_update().answer(now);
             let reason = match answer {
                 Answer::Body(body) => return Ok(body),
                 Answer::No(reason) => {
-                    inner.engine.observer.refused_from_memory();
+                    if !has_waited {
+                        inner.engine.observer.refused_from_memory();
+                    }
                     return Err(reason);
                 }
                 Answer::Wait(reason) => reason,
             };
+            has_waited = true;
             inner.demand.notify_one();
             let Ok(Ok(())) = tokio::time::timeout_at(deadline, state.changed()).await else {
                 let queued = inner.queued.load(Ordering::Relaxed);
                 inner.engine.observer.request_expired(queued);
                 return Err(reason);
             };
+        }
+    }
+
+    /// Asks STS again where it refused: the pod, its annotations or its namespace have changed.
+    pub(super) fn reconsider(&self) {
+        if matches!(*self.inner.state.borrow(), State::Refused { .. }) {
+            self.inner.change.notify_one();
         }
     }
 
@@ -184,6 +200,12 @@ impl Inner {
             left: last.expires_at().map(|end| now.until(end)),
         });
         self.log(accepted.as_ref().map(|(_, session)| session), &last, took);
+        match accepted.as_ref().map_err(|error| error.kind) {
+            Ok(_) | Err(Kind::Final) => self.engine.outage.answered(),
+            Err(Kind::Transient) => self.engine.outage.failed(Instant::now(), dice()),
+            // It answers, but not for more.
+            Err(Kind::Throttled) => {}
+        }
         let held = accepted.as_ref().map(|(held, _)| held.clone());
         let next = last.after(held, *failures, self.engine.terms, now, dice());
         self.state.send_replace(next);
@@ -228,21 +250,42 @@ impl Inner {
         }
     }
 
+    /// Returns when the next call is due, or when something has brought it forward.
     async fn sleep_until_due(&self) {
+        let last = Instant::now();
+        let mut ended = self.engine.outage.ended();
         loop {
             let now = Now::of(&self.engine.clock);
             let due = self.state.borrow().due(now);
+            let recheck_at = Instant::now() + RECHECK;
             let wake_at = match due {
                 None => return,
                 Some(Due::At(moment)) if moment.has_come(now) => return,
-                Some(Due::OnDemandAfter(moment)) if moment.has_come(now) => {
-                    return self.demand.notified().await;
+                Some(Due::OnDemandAfter(moment)) if moment.has_come(now) => recheck_at,
+                Some(Due::At(moment) | Due::OnDemandAfter(moment)) => {
+                    moment.monotonic().min(recheck_at)
                 }
-                Some(Due::At(moment) | Due::OnDemandAfter(moment)) => moment.monotonic(),
             };
-            tokio::select! {
-                () = tokio::time::sleep_until(wake_at.min(Instant::now() + RECHECK)) => {}
-                () = self.demand.notified() => {}
+            let prompt = tokio::select! {
+                () = tokio::time::sleep_until(wake_at) => continue,
+                () = self.demand.notified() => Prompt::Demand,
+                _ = ended.changed() => Prompt::Return,
+                () = self.change.notified() => Prompt::Change,
+            };
+            let now = Now::of(&self.engine.clock);
+            let reaction = self.state.borrow().react(prompt, now);
+            let go = match reaction {
+                Reaction::None => false,
+                Reaction::Ask => true,
+                Reaction::Probe => self.engine.outage.may_probe(Instant::now(), dice()),
+            };
+            if go {
+                let apart = match prompt {
+                    Prompt::Return => schedule::return_after(dice()),
+                    Prompt::Demand | Prompt::Change => Duration::ZERO,
+                };
+                let earliest = last + schedule::MINIMUM;
+                return tokio::time::sleep_until(earliest.max(Instant::now() + apart)).await;
             }
         }
     }

@@ -70,6 +70,28 @@ pub(super) enum Due {
     OnDemandAfter(Moment),
 }
 
+/// What may bring the next call forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Prompt {
+    /// A pod asks and has got nothing.
+    Demand,
+    /// STS answers again after an outage.
+    Return,
+    /// The pod, its annotations or its namespace have changed.
+    Change,
+}
+
+/// What a prompt means for the next call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reaction {
+    /// It comes when it comes.
+    None,
+    /// It comes now.
+    Ask,
+    /// It comes now, if the node as a whole may try.
+    Probe,
+}
+
 /// How long things last, from the configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms {
@@ -157,6 +179,25 @@ impl State {
         }
     }
 
+    /// What to do about a prompt.
+    pub(super) fn react(&self, prompt: Prompt, now: Now) -> Reaction {
+        match (self, prompt) {
+            (Self::Refused { until, .. }, Prompt::Demand) if until.has_come(now) => Reaction::Ask,
+            (Self::Refused { .. }, Prompt::Change) => Reaction::Ask,
+            (
+                Self::Unavailable {
+                    reason: Reason::StsUnavailable,
+                    ..
+                },
+                Prompt::Demand | Prompt::Return,
+            ) if !self.is_good_for_a_while(now) => match prompt {
+                Prompt::Return => Reaction::Ask,
+                _ => Reaction::Probe,
+            },
+            _ => Reaction::None,
+        }
+    }
+
     /// What is held after STS answered, if its answer can be used: it must be valid now, and must not expire before the
     /// last one did, since a pod may have been told that time.
     pub(super) fn accept(&self, session: &Session, now: Now) -> Result<Held, StsError> {
@@ -225,11 +266,14 @@ impl State {
         }
     }
 
+    /// A refused refresh is tried again later than a refused pod, but no later than when what is held ends.
     fn refused_for(&self, terms: Terms, now: Now, dice: f64) -> Duration {
-        match self.body(now) {
-            Some(_) => schedule::refused_refresh_after(dice),
-            None => schedule::refused_for(terms.error_ttl, dice),
-        }
+        let for_a_pod = schedule::refused_for(terms.error_ttl, dice);
+        let valid = self.held().filter(|held| !held.expires.has_come(now));
+        valid.map_or(for_a_pod, |held| {
+            let left = now.until(held.expires.wall());
+            schedule::refused_refresh_after(dice).min(left.max(for_a_pod))
+        })
     }
 }
 

@@ -10,7 +10,11 @@ use crate::sts::Kind;
 use crate::sts::fake::{FakeSts, Mode};
 
 mod budget;
+mod clock;
+mod outage;
+mod pods;
 mod random;
+mod refusal;
 
 const HOUR: Duration = Duration::from_hours(1);
 const ALMOST_AN_HOUR: Duration = Duration::from_secs(3599);
@@ -254,123 +258,6 @@ async fn a_session_is_refreshed_at_about_half_of_its_life() {
     bench.pass(Duration::from_mins(8)).await;
     assert_eq!(bench.sts.count(), 2);
     assert_eq!(key_of(&bench.credentials.get(&web).unwrap()), "ASIA2");
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_is_held_is_served_through_an_outage_to_its_end_and_not_beyond() {
-    let bench = Bench::new(ONE_HOUR);
-    let web = grant("web", None);
-    bench.obtain(&web).await.unwrap();
-    bench.sts.set(Mode::Fail(Kind::Transient));
-    bench.pass(ALMOST_AN_HOUR).await;
-    assert!(bench.sts.count() > 20, "it keeps trying");
-    assert_eq!(key_of(&bench.credentials.get(&web).unwrap()), "ASIA1");
-
-    bench.pass(Duration::from_secs(1)).await;
-    assert!(bench.credentials.get(&web).is_none());
-    let start = Instant::now();
-    assert_eq!(bench.obtain(&web).await, Err(Reason::StsUnavailable));
-    assert_eq!(start.elapsed(), PATIENCE);
-
-    bench.sts.set(ONE_HOUR);
-    bench.pass(Duration::from_mins(1)).await;
-    assert!(bench.credentials.get(&web).is_some());
-}
-
-#[tokio::test(start_paused = true)]
-async fn retries_back_off_to_one_a_minute() {
-    let bench = Bench::new(Mode::Fail(Kind::Transient));
-    bench.credentials.set_wanted([grant("web", None)]);
-    bench.pass(Duration::from_mins(2)).await;
-    let before = bench.sts.count();
-    assert!((6..=10).contains(&before), "{before}");
-    bench.pass(Duration::from_mins(10)).await;
-    let calls = bench.sts.count() - before;
-    assert!((10..=20).contains(&calls), "{calls}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn throttling_is_told_apart_from_an_outage() {
-    let bench = Bench::new(Mode::Fail(Kind::Throttled));
-    let web = grant("web", None);
-    assert_eq!(bench.obtain(&web).await, Err(Reason::StsThrottled));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_hanging_sts_holds_a_request_no_longer_than_its_deadline() {
-    let bench = Bench::new(Mode::Hang);
-    let start = Instant::now();
-    let outcome = bench.obtain(&grant("web", None)).await;
-    assert_eq!(outcome, Err(Reason::CredentialsPending));
-    assert_eq!(start.elapsed(), PATIENCE);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_refusal_is_told_at_once_remembered_a_while_and_asked_again_on_demand() {
-    let bench = Bench::new(Mode::Fail(Kind::Final));
-    let web = grant("web", None);
-    assert_eq!(bench.obtain(&web).await, Err(Reason::StsRefused));
-    let start = Instant::now();
-    for _ in 0..100 {
-        assert_eq!(bench.obtain(&web).await, Err(Reason::StsRefused));
-    }
-    assert_eq!(start.elapsed(), Duration::ZERO);
-    bench.pass(Duration::from_millis(4900)).await;
-    assert_eq!(bench.obtain(&web).await, Err(Reason::StsRefused));
-    assert_eq!(bench.sts.count(), 1, "remembered for 5 s at least");
-
-    bench.pass(HOUR).await;
-    assert_eq!(bench.sts.count(), 1, "nobody asks, so it does not either");
-    bench.sts.set(ONE_HOUR);
-    assert_eq!(key_of(&bench.obtain(&web).await.unwrap()), "ASIA2");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_refused_refresh_leaves_what_is_held_and_is_tried_again() {
-    let bench = Bench::new(ONE_HOUR);
-    let web = grant("web", None);
-    bench.obtain(&web).await.unwrap();
-    bench.sts.set(Mode::Fail(Kind::Final));
-    bench.pass(Duration::from_mins(45)).await;
-    assert_eq!(key_of(&bench.credentials.get(&web).unwrap()), "ASIA1");
-    let calls = bench.sts.count();
-    assert!((3..=20).contains(&calls), "{calls}");
-    bench.sts.set(ONE_HOUR);
-    bench.pass(Duration::from_mins(6)).await;
-    assert_ne!(key_of(&bench.credentials.get(&web).unwrap()), "ASIA1");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_clock_that_jumps_past_the_expiry_ends_the_session_and_the_next_request_gets_a_new_one() {
-    let bench = Bench::new(ONE_HOUR);
-    let web = grant("web", None);
-    bench.obtain(&web).await.unwrap();
-    bench.clock.advance(SignedDuration::from_hours(2));
-    assert!(bench.credentials.get(&web).is_none());
-    assert_eq!(key_of(&bench.obtain(&web).await.unwrap()), "ASIA2");
-}
-
-#[tokio::test(start_paused = true)]
-async fn after_a_jump_the_refresh_comes_within_a_minute_without_a_request() {
-    let bench = Bench::new(ONE_HOUR);
-    bench.credentials.set_wanted([grant("web", None)]);
-    bench.pass(Duration::from_secs(1)).await;
-    bench.clock.advance(SignedDuration::from_mins(40));
-    bench.pass(Duration::from_mins(1)).await;
-    assert_eq!(bench.sts.count(), 2);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_clock_that_jumps_back_gives_no_session_a_longer_life() {
-    let bench = Bench::new(ONE_HOUR);
-    let web = grant("web", None);
-    bench.obtain(&web).await.unwrap();
-    bench.clock.advance(SignedDuration::from_hours(-5));
-    bench.sts.set(Mode::Fail(Kind::Transient));
-    bench.pass(ALMOST_AN_HOUR).await;
-    assert!(bench.credentials.get(&web).is_some());
-    bench.pass(Duration::from_secs(1)).await;
-    assert!(bench.credentials.get(&web).is_none());
 }
 
 #[tokio::test(start_paused = true)]

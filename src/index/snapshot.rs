@@ -97,6 +97,22 @@ impl<G> Snapshot<G> {
     pub fn wanted(&self) -> impl ExactSizeIterator<Item = &Arc<G>> {
         self.wanted.keys()
     }
+
+    /// What is granted to the live pods that people have changed since `earlier`: the pod is new, or its annotations or
+    /// its namespace are not what they were. What the kubelet reports of a pod does not count.
+    pub fn changed_since<'a>(&'a self, earlier: &'a Self) -> impl Iterator<Item = &'a Arc<G>> {
+        let has_changed = |entry: &&'a Arc<Entry<G>>| {
+            let pod = &entry.workload;
+            let before = earlier.pods.get(&pod.uid);
+            before.is_none_or(|before| before.workload.annotations != pod.annotations)
+                || self.namespaces.get(&pod.namespace) != earlier.namespaces.get(&pod.namespace)
+        };
+        self.pods
+            .values()
+            .filter(|entry| is_live(&entry.workload))
+            .filter(has_changed)
+            .filter_map(|entry| entry.decision.as_ref().ok())
+    }
 }
 
 impl<G: Eq + Hash> Snapshot<G> {

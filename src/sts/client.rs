@@ -16,6 +16,7 @@ use aws_config::provider_config::ProviderConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_sdk_sts::Client;
 use aws_sdk_sts::operation::assume_role::AssumeRoleOutput;
@@ -105,7 +106,13 @@ impl Sts {
         let connection = self.connection().await?;
         let credentials = connection.node_credentials.provide_credentials();
         match tokio::time::timeout(ATTEMPT_TIMEOUT, credentials).await {
-            Ok(Ok(_)) => Ok(()),
+            // Without the metadata service the SDK goes on with what it had, even beyond its end.
+            Ok(Ok(credentials)) if !is_over(&credentials, self.clock.now()) => Ok(()),
+            Ok(Ok(_)) => Err(StsError::transient(
+                "NoNodeCredentials",
+                "the node's credentials have expired",
+                "the metadata service has not given new ones",
+            )),
             Ok(Err(error)) => Err(StsError::no_node_credentials(&error)),
             Err(elapsed) => Err(StsError::no_node_credentials(&elapsed)),
         }
@@ -259,6 +266,13 @@ fn timeouts() -> TimeoutConfig {
         .operation_attempt_timeout(ATTEMPT_TIMEOUT)
         .operation_timeout(CALL_TIMEOUT)
         .build()
+}
+
+fn is_over(credentials: &Credentials, now: Timestamp) -> bool {
+    credentials
+        .expiry()
+        .and_then(|expiry| Timestamp::try_from(expiry).ok())
+        .is_some_and(|expiry| expiry <= now)
 }
 
 fn session(output: AssumeRoleOutput, obtained_at: Timestamp) -> Result<Session, StsError> {

@@ -1,6 +1,6 @@
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use aws_credential_types::Credentials;
 use podiam_iam::{ExternalId, RoleArn, SessionName};
 
 use super::*;
@@ -306,5 +306,39 @@ async fn a_node_without_credentials_is_told_from_an_sts_that_cannot_be_reached()
     assert_eq!(
         (error.code, error.kind),
         ("NoNodeCredentials", Kind::Transient)
+    );
+}
+
+#[tokio::test]
+async fn the_nodes_credentials_are_kept_while_valid_when_the_metadata_service_is_down() {
+    let down = Arc::new(AtomicBool::new(false));
+    let switch = Arc::clone(&down);
+    let server = Responder::start(move |request| match &*request.path {
+        "/" => success(),
+        _ if switch.load(Ordering::SeqCst) => answer(503, ""),
+        _ => instance(request),
+    })
+    .await;
+    let config = load(&settings_of(&server)).await.unwrap();
+    let config = config
+        .into_builder()
+        .endpoint_url(format!("http://{}", server.authority()))
+        .build();
+    let sts = with_config(&config);
+    sts.node_identity().await.unwrap();
+    down.store(true, Ordering::SeqCst);
+    sts.node_identity().await.unwrap();
+    sts.assume(&grant(None)).await.unwrap();
+    let asked_in_vain = server.lines().len();
+    assert!(asked_in_vain > 4, "the metadata service was asked again");
+
+    let expired = Clock::held_at("2999-01-01T00:00:00Z".parse().unwrap());
+    let later = Sts {
+        clock: expired,
+        ..sts
+    };
+    assert_eq!(
+        later.node_identity().await.unwrap_err().code,
+        "NoNodeCredentials"
     );
 }
