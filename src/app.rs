@@ -290,6 +290,7 @@ async fn discover(
         restrictions: config.roles.namespace_restrictions,
         naming: config.sessions.naming,
         session_duration: config.sessions.duration,
+        attribution: config.sessions.attribution.clone(),
         host_ip: config.node.host_ip,
         keys: config.annotations.clone(),
     })

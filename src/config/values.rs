@@ -91,6 +91,16 @@ pub(super) fn annotation_key(text: &str) -> Result<String, &'static str> {
     }
 }
 
+/// The name of a cluster, as the value of a session tag.
+pub(super) fn cluster_name(text: &str) -> Result<String, &'static str> {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b" _.:/=+-@".contains(&byte);
+    if (1..=256).contains(&text.len()) && text.bytes().all(legal) {
+        Ok(text.to_owned())
+    } else {
+        Err("not the name of a cluster: at most 256 letters, digits, spaces and _.:/=+-@")
+    }
+}
+
 /// A region. AWS lists them nowhere in a form that would be right tomorrow, so only the shape is checked.
 pub(super) fn region(text: &str) -> Result<String, &'static str> {
     let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';

@@ -6,6 +6,7 @@ use podiam_iam::{ExternalId, RoleArn, SessionName};
 use prometheus::IntCounter;
 
 use super::*;
+use crate::authorize::Attributes;
 use crate::sts::Kind;
 use crate::sts::fake::{FakeSts, Mode};
 
@@ -134,6 +135,7 @@ fn grant(name: &str, external_id: Option<&str>) -> Arc<Grant> {
         external_id: external_id.map(|id| ExternalId::parse(id).unwrap()),
         session_name: SessionName::parse("session").unwrap(),
         duration: HOUR,
+        attributes: Attributes::default(),
     })
 }
 

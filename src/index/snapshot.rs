@@ -98,14 +98,16 @@ impl<G> Snapshot<G> {
         self.wanted.keys()
     }
 
-    /// What is granted to the live pods that people have changed since `earlier`: the pod is new, or its annotations or
-    /// its namespace are not what they were. What the kubelet reports of a pod does not count.
+    /// What is granted to the live pods that people have changed since `earlier`: the pod is new, or its annotations,
+    /// labels or namespace are not what they were. What the kubelet reports of a pod does not count.
     pub fn changed_since<'a>(&'a self, earlier: &'a Self) -> impl Iterator<Item = &'a Arc<G>> {
         let has_changed = |entry: &&'a Arc<Entry<G>>| {
             let pod = &entry.workload;
             let before = earlier.pods.get(&pod.uid);
-            before.is_none_or(|before| before.workload.annotations != pod.annotations)
-                || self.namespaces.get(&pod.namespace) != earlier.namespaces.get(&pod.namespace)
+            before.is_none_or(|before| {
+                let before = &before.workload;
+                before.annotations != pod.annotations || before.labels != pod.labels
+            }) || self.namespaces.get(&pod.namespace) != earlier.namespaces.get(&pod.namespace)
         };
         self.pods
             .values()

@@ -20,6 +20,7 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_sdk_sts::Client;
 use aws_sdk_sts::operation::assume_role::AssumeRoleOutput;
+use aws_sdk_sts::types::{PolicyDescriptorType, Tag};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use futures::future::BoxFuture;
@@ -28,7 +29,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::{AssumeRole, Session, StsError};
-use crate::authorize::Grant;
+use crate::authorize::{self, Grant, SessionPolicy};
 use crate::clock::Clock;
 use crate::secret::Secret;
 
@@ -142,6 +143,8 @@ impl Sts {
     async fn call(&self, grant: &Grant) -> Result<Session, StsError> {
         let connection = self.connection().await?;
         let obtained_at = self.clock.now();
+        let attributes = &grant.attributes;
+        let policy = attributes.policy();
         let answer = connection
             .client
             .assume_role()
@@ -149,6 +152,20 @@ impl Sts {
             .role_session_name(grant.session_name.as_str())
             .set_external_id(grant.external_id.as_ref().map(|id| id.as_str().to_owned()))
             .set_duration_seconds(i32::try_from(grant.duration.as_secs()).ok())
+            .set_source_identity(attributes.source_identity().map(ToString::to_string))
+            .set_tags(list(attributes.tags().iter().map(tag))?)
+            .set_transitive_tag_keys(list(
+                attributes
+                    .transitive_tag_keys()
+                    .map(|key| Ok(key.to_owned())),
+            )?)
+            .set_policy(policy.and_then(SessionPolicy::document).map(str::to_owned))
+            .set_policy_arns(list(
+                policy
+                    .into_iter()
+                    .flat_map(SessionPolicy::arns)
+                    .map(|arn| Ok(PolicyDescriptorType::builder().arn(arn).build())),
+            )?)
             .send()
             .await;
         match answer {
@@ -266,6 +283,20 @@ fn timeouts() -> TimeoutConfig {
         .operation_attempt_timeout(ATTEMPT_TIMEOUT)
         .operation_timeout(CALL_TIMEOUT)
         .build()
+}
+
+/// What the SDK takes: no list rather than an empty one.
+fn list<T>(items: impl Iterator<Item = Result<T, StsError>>) -> Result<Option<Vec<T>>, StsError> {
+    let items: Vec<T> = items.collect::<Result<_, _>>()?;
+    Ok((!items.is_empty()).then_some(items))
+}
+
+fn tag(tag: &authorize::Tag) -> Result<Tag, StsError> {
+    Tag::builder()
+        .key(tag.key())
+        .value(tag.value())
+        .build()
+        .map_err(|error| StsError::transient("Unknown", error.to_string(), "a fault in podiam"))
 }
 
 fn is_over(credentials: &Credentials, now: Timestamp) -> bool {

@@ -3,11 +3,11 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::given;
+use super::{attribution, given};
 use crate::config::check::Check;
 use crate::config::flags::SessionFlags;
 use crate::config::pflag::GoDuration;
-use crate::config::{Program, SessionNaming, Sessions, values};
+use crate::config::{Node, Program, SessionNaming, Sessions, values};
 
 /// STS takes 900 s to 43 200 s as `DurationSeconds`.
 const SESSION_DURATION: RangeInclusive<Duration> =
@@ -20,12 +20,17 @@ const REFRESH_MARGIN: Duration = Duration::from_mins(10);
 const SHORTEST_AGE: Duration = Duration::from_secs(1);
 
 impl SessionFlags {
-    pub(super) fn judge(self, check: &mut Check) -> Sessions {
+    pub(super) fn judge(self, check: &mut Check, node: &Node) -> Sessions {
         let Self {
             iam_role_session_ttl,
             iam_role_error_ttl,
             use_regional_sts_endpoint,
             session,
+            session_tags,
+            session_tag_labels,
+            session_tags_transitive,
+            source_identity,
+            cluster_name,
             iam_session_duration,
             aws_region,
             sts_rate,
@@ -37,17 +42,35 @@ impl SessionFlags {
                 "STS is always asked at its regional endpoint",
             );
         }
-        let kinds = [("pod", SessionNaming::Pod), ("role", SessionNaming::Role)];
+        let kinds = [
+            ("pod", SessionNaming::Pod),
+            ("workload", SessionNaming::Workload),
+            ("role", SessionNaming::Role),
+        ];
         let naming = given(session).and_then(|kind| check.choice("session", &kind, &kinds));
         let by_default = match check.program() {
             Program::Podiam => SessionNaming::Pod,
             Program::Kube2iam => SessionNaming::Role,
         };
+        let naming = naming.unwrap_or(by_default);
+        let attribution = attribution::judge(
+            check,
+            node,
+            naming,
+            attribution::Raw {
+                tags: session_tags,
+                labels: session_tag_labels,
+                transitive: session_tags_transitive,
+                source_identity,
+                cluster: given(cluster_name),
+            },
+        );
         let duration = session_duration(check, &iam_session_duration);
         let refresh_age = refresh_age(check, given(iam_role_session_ttl), duration);
         let error_ttl = check.duration("iam-role-error-ttl", &iam_role_error_ttl);
         Sessions {
-            naming: naming.unwrap_or(by_default),
+            naming,
+            attribution,
             duration,
             refresh_age,
             error_ttl: error_ttl.unwrap_or_default(),

@@ -247,7 +247,7 @@ fn all_problems_are_reported_together_each_with_flag_value_and_what_is_right() {
             "arn:aws:iam::123456789012:role/",
         ),
         ("--iam-role-key=\"\"", "iam.amazonaws.com/role"),
-        ("--session=\"ns\"", "write pod or role"),
+        ("--session=\"ns\"", "write pod, workload or role"),
         ("--metadata-allow=\"user-data\"", "--allow-user-data"),
         ("--log-level=\"loud\"", "warning"),
     ];

@@ -4,7 +4,7 @@ use podiam_iam::BaseArn;
 
 use super::*;
 use crate::authorize::{Policy, Rules};
-use crate::config::{RestrictionFormat, SessionNaming};
+use crate::config::{Attribution, RestrictionFormat, SessionNaming};
 use crate::index::{Event, Index, Reader};
 use crate::workload::{AnnotationKeys, Namespace, PodAnnotations, PodUid, Workload};
 
@@ -24,10 +24,12 @@ impl Node {
             naming: SessionNaming::Role,
             session_duration: HOUR,
             host_ip: None,
+            attribution: Attribution::default(),
             keys: AnnotationKeys {
                 role: "role".into(),
                 external_id: "id".into(),
                 allowed_roles: "allowed".into(),
+                labels: Vec::new(),
             },
         });
         let (index, pods) = Index::new(move |pod, namespace| policy.decide(pod, namespace));
@@ -79,6 +81,8 @@ fn pod(name: &str, role: Option<&str>) -> Workload {
             role: role.map(Into::into),
             ..PodAnnotations::default()
         },
+        labels: Box::default(),
+        owner: None,
     }
 }
 

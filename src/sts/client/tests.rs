@@ -4,6 +4,7 @@ use std::time::Duration;
 use podiam_iam::{ExternalId, RoleArn, SessionName};
 
 use super::*;
+use crate::authorize::Attributes;
 use crate::sts::Kind;
 use crate::upstream::responder::{Answer, Received, Responder, answer};
 
@@ -15,6 +16,7 @@ fn grant(external_id: Option<&str>) -> Grant {
         external_id: external_id.map(|id| ExternalId::parse(id).unwrap()),
         session_name: SessionName::parse("ns-pod-1a2b").unwrap(),
         duration: Duration::from_hours(1),
+        attributes: Attributes::default(),
     }
 }
 
@@ -95,6 +97,29 @@ async fn a_grant_without_an_external_id_sends_none() {
     let sts = client_of(&server).await;
     sts.assume(&grant(None)).await.unwrap();
     assert!(!server.received()[0].body.contains("ExternalId"));
+}
+
+#[tokio::test]
+async fn nothing_that_was_not_asked_for_is_sent() {
+    let server = Responder::start(|_| success()).await;
+    let sts = client_of(&server).await;
+    sts.assume(&grant(None)).await.unwrap();
+    let body = &server.received()[0].body;
+    let mut names: Vec<_> = body
+        .split('&')
+        .filter_map(|pair| Some(pair.split_once('=')?.0))
+        .collect();
+    names.sort_unstable();
+    assert_eq!(
+        names,
+        [
+            "Action",
+            "DurationSeconds",
+            "RoleArn",
+            "RoleSessionName",
+            "Version"
+        ]
+    );
 }
 
 #[tokio::test]
