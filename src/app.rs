@@ -160,7 +160,10 @@ async fn start(config: Config, drain: Drain) -> Result<Vec<JoinHandle<()>>, AppE
             rate: config.sessions.sts_rate,
             concurrency: config.sessions.sts_concurrency,
         },
-        Arc::clone(&metrics) as _,
+        Arc::new(report::Reports {
+            metrics: Arc::clone(&metrics),
+            pods: pods.clone(),
+        }),
         Handle::current(),
     );
     report::on_scrape(&metrics, &credentials, &clock);

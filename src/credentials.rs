@@ -13,8 +13,10 @@
 //! | `state` | the states and the pure step between them |
 //! | `schedule` | when to ask again |
 //! | `moment` | time by two clocks |
-//! | `body` | the bytes that a pod reads |
+//! | `body` | what a session becomes: the bytes that a pod reads |
+//! | `audit` | which pod has which credentials, for the log |
 
+pub mod audit;
 mod body;
 mod budget;
 mod moment;
@@ -29,11 +31,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
+pub use self::body::Issued;
 use self::budget::Budget;
 pub use self::budget::BudgetStatus;
 pub use self::observer::{Call, Observer};
@@ -108,15 +110,19 @@ impl Credentials {
     }
 
     /// The credentials of `grant`, if they are there and valid: one look-up, one clone, one count.
-    pub fn get(&self, grant: &Grant) -> Option<Bytes> {
+    pub fn get(&self, grant: &Grant) -> Option<Arc<Issued>> {
         self.0.map.load().get(grant)?.hit()
     }
 
     /// The credentials of `grant`, waiting for them until `deadline` at most. A grant that nobody wanted yet is
     /// fetched now, and kept until the next [`Credentials::set_wanted`] that does not name it.
-    pub async fn obtain(&self, grant: &Arc<Grant>, deadline: Instant) -> Result<Bytes, Reason> {
-        if let Some(body) = self.get(grant) {
-            return Ok(body);
+    pub async fn obtain(
+        &self,
+        grant: &Arc<Grant>,
+        deadline: Instant,
+    ) -> Result<Arc<Issued>, Reason> {
+        if let Some(issued) = self.get(grant) {
+            return Ok(issued);
         }
         self.slot(grant).obtain(deadline).await
     }

@@ -205,3 +205,61 @@ async fn a_pod_narrows_its_session_by_annotation_or_is_refused_where_that_cannot
     let mut roles = asked.filter_map(|call| call.role_arn);
     assert!(!roles.any(|role| role.ends_with("/broken")));
 }
+
+/// The audit log's lines so far, each an object.
+fn audit_log(node: &Node) -> Vec<serde_json::Value> {
+    let log = node.agent.process().log();
+    log.lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|line| line["target"] == "podiam::audit")
+        .collect()
+}
+
+#[tokio::test]
+async fn the_audit_log_joins_access_key_ids_to_pods_and_holds_no_secret() {
+    let node = Node::start(&["--session=role", "--log-format=json", "--log-level=error"]).await;
+    let key = node.key(WEB, "web").await;
+    assert_eq!(node.key(WEB, "web").await, key);
+    let line = "audit: session handed out";
+    node.agent.process().logs(line).await;
+    let of = |message: &str, pod: &str| {
+        let lines = audit_log(&node);
+        let mut found = lines
+            .into_iter()
+            .filter(|line| line["message"] == message && line["pod"] == pod);
+        let first = found.next();
+        assert!(found.next().is_none(), "{message:?} of {pod} twice");
+        first
+    };
+    for message in ["audit: session obtained", line] {
+        let told = of(message, "web-7d9f8b6c5d-aaaaa").unwrap();
+        for (field, value) in [
+            ("access_key_id", &*key),
+            ("pod_uid", "11111111-0000-4000-8000-000000000001"),
+            ("namespace", "shop"),
+            ("service_account", "builder"),
+            ("role", "arn:aws:iam::123456789012:role/web"),
+        ] {
+            assert_eq!(told[field], value, "{field}");
+        }
+        assert!(told["session_name"].as_str().unwrap().ends_with("-web"));
+        assert!(told["expires_at"].as_str().unwrap().ends_with('Z'));
+    }
+    let other = "web-7d9f8b6c5d-bbbbb";
+    assert_eq!(
+        of("audit: session obtained", other).unwrap()["access_key_id"],
+        *key
+    );
+    assert!(of(line, other).is_none(), "it has not asked yet");
+
+    let log = node.agent.process().log();
+    for issued in node
+        .aws
+        .assume_role_calls()
+        .into_iter()
+        .filter_map(|call| call.issued)
+    {
+        assert!(!log.contains(&issued.secret_access_key));
+        assert!(!log.contains(&issued.session_token));
+    }
+}

@@ -7,8 +7,10 @@ use podiam_iam::RoleArn;
 use prometheus::IntCounter;
 use tokio::sync::watch as channel;
 
+use crate::authorize::Grant;
 use crate::clock::Clock;
-use crate::credentials::{Call, Credentials, Observer, Priority, SlotStatus};
+use crate::credentials::{Call, Credentials, Issued, Observer, Priority, SlotStatus, audit};
+use crate::index::Reader;
 use crate::lifecycle::Condition;
 use crate::metrics::{CallFigures, Metrics, Standing};
 use crate::sts::Kind;
@@ -72,10 +74,19 @@ fn standing(credentials: &Credentials, clock: &Clock) -> Standing {
     }
 }
 
-impl Observer for Metrics {
+/// Where the credentials' reports go.
+pub(super) struct Reports {
+    /// Figures.
+    pub(super) metrics: Arc<Metrics>,
+    /// Whose sessions they are, for the audit log.
+    pub(super) pods: Reader<Grant>,
+}
+
+impl Observer for Reports {
     fn call_finished(&self, call: &Call<'_>) {
-        self.assume_role(call.grant.role.as_str(), call.code, call.took);
-        self.credentials.call(&CallFigures {
+        self.metrics
+            .assume_role(call.grant.role.as_str(), call.code, call.took);
+        self.metrics.credentials.call(&CallFigures {
             priority: call.priority.name(),
             result: match call.error {
                 None => "success",
@@ -90,14 +101,25 @@ impl Observer for Metrics {
     }
 
     fn cache_hits(&self, role: &RoleArn) -> IntCounter {
-        Metrics::cache_hits(self, role.as_str())
+        self.metrics.cache_hits(role.as_str())
+    }
+
+    fn session_obtained(&self, grant: &Grant, issued: &Issued) {
+        let snapshot = self.pods.snapshot();
+        let mut pods = snapshot.pods_granted(grant).peekable();
+        if pods.peek().is_none() {
+            audit::obtained(None, grant, issued);
+        }
+        for pod in pods {
+            audit::obtained(Some(pod), grant, issued);
+        }
     }
 
     fn refused_from_memory(&self) {
-        self.credentials.refused_from_memory();
+        self.metrics.credentials.refused_from_memory();
     }
 
     fn request_expired(&self, queued: bool) {
-        self.credentials.request_expired(queued);
+        self.metrics.credentials.request_expired(queued);
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use podiam_iam::RoleArn;
 use prometheus::IntCounter;
 
+use super::body::Issued;
 use super::queue::Priority;
 use crate::authorize::Grant;
 use crate::sts::Kind;
@@ -16,6 +17,8 @@ pub trait Observer: Send + Sync + 'static {
     /// The counter of requests for `role` that are answered with what is there already. Asked for once per slot, so
     /// that such a request takes no lock and allocates nothing.
     fn cache_hits(&self, role: &RoleArn) -> IntCounter;
+    /// A session was obtained, and is about to be served.
+    fn session_obtained(&self, grant: &Grant, issued: &Issued);
     /// A request was refused because STS had refused the role a short while before.
     fn refused_from_memory(&self);
     /// A request waited in vain; `queued` if the call it waited for had not even begun, for want of budget.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use prometheus::IntCounter;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
@@ -13,6 +12,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::SlotStatus;
+use super::body::Issued;
 use super::budget::Budget;
 use super::moment::Now;
 use super::observer::{Call, Observer};
@@ -88,15 +88,15 @@ impl Slot {
     }
 
     /// The credentials, if they are valid now; counted as a request answered from memory.
-    pub(super) fn hit(&self) -> Option<Bytes> {
+    pub(super) fn hit(&self) -> Option<Arc<Issued>> {
         let now = Now::of(&self.inner.engine.clock);
-        let body = self.inner.state.borrow().body(now)?;
+        let issued = self.inner.state.borrow().valid(now)?;
         self.hits.inc();
-        Some(body)
+        Some(issued)
     }
 
     /// The credentials as soon as they are there, or the reason why there are none, at `deadline` or when it is final.
-    pub(super) async fn obtain(&self, deadline: Instant) -> Result<Bytes, Reason> {
+    pub(super) async fn obtain(&self, deadline: Instant) -> Result<Arc<Issued>, Reason> {
         let inner = &*self.inner;
         let _waiting = Waiting::new(&inner.waiters);
         let mut state = inner.state.subscribe();
@@ -105,7 +105,7 @@ impl Slot {
             let now = Now::of(&inner.engine.clock);
             let answer = state.borrow_and_update().answer(now);
             let reason = match answer {
-                Answer::Body(body) => return Ok(body),
+                Answer::Credentials(issued) => return Ok(issued),
                 Answer::No(reason) => {
                     if !has_waited {
                         inner.engine.observer.refused_from_memory();
@@ -138,7 +138,7 @@ impl Slot {
             state: state.name(),
             obtained_at: state.obtained_at(),
             expires_at: state.expires_at(),
-            valid: state.body(Now::of(&self.inner.engine.clock)).is_some(),
+            valid: state.valid(Now::of(&self.inner.engine.clock)).is_some(),
         }
     }
 }
@@ -205,6 +205,11 @@ impl Inner {
             Err(Kind::Transient) => self.engine.outage.failed(Instant::now(), dice()),
             // It answers, but not for more.
             Err(Kind::Throttled) => {}
+        }
+        if let Ok((held, _)) = &accepted {
+            self.engine
+                .observer
+                .session_obtained(&self.grant, &held.issued);
         }
         let held = accepted.as_ref().map(|(held, _)| held.clone());
         let next = last.after(held, *failures, self.engine.terms, now, dice());

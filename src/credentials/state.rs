@@ -1,13 +1,12 @@
 //! The states of a slot, and the one step between them: what STS answered, at which time, becomes the next state.
 //! Pure: the actor in `slot` brings the answers and the time.
 
-use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::body::render;
+use super::body::Issued;
 use super::moment::{Moment, Now};
 use super::schedule;
 use crate::reason::Reason;
@@ -35,26 +34,17 @@ pub(super) enum State {
 }
 
 /// The last session that was obtained. It is served until it expires, whatever happens to its refresh.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct Held {
-    body: Bytes,
-    obtained_at: Timestamp,
+    pub(super) issued: Arc<Issued>,
     expires: Moment,
-}
-
-impl fmt::Debug for Held {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Held")
-            .field("expires", &self.expires)
-            .finish_non_exhaustive()
-    }
 }
 
 /// What a state means for a request.
 #[derive(Debug)]
 pub(super) enum Answer {
     /// Credentials.
-    Body(Bytes),
+    Credentials(Arc<Issued>),
     /// No, and waiting does not help.
     No(Reason),
     /// Not yet; the reason if nothing better comes in time.
@@ -124,9 +114,9 @@ impl State {
     }
 
     /// The credentials, if they are valid now.
-    pub(super) fn body(&self, now: Now) -> Option<Bytes> {
+    pub(super) fn valid(&self, now: Now) -> Option<Arc<Issued>> {
         let held = self.held()?;
-        (!held.expires.has_come(now)).then(|| held.body.clone())
+        (!held.expires.has_come(now)).then(|| Arc::clone(&held.issued))
     }
 
     /// Whether what is held outlives any wait for its successor.
@@ -143,13 +133,13 @@ impl State {
 
     /// When the session that is held was asked for.
     pub(super) fn obtained_at(&self) -> Option<Timestamp> {
-        Some(self.held()?.obtained_at)
+        Some(self.held()?.issued.obtained_at)
     }
 
     /// What to tell a request now.
     pub(super) fn answer(&self, now: Now) -> Answer {
-        if let Some(body) = self.body(now) {
-            return Answer::Body(body);
+        if let Some(issued) = self.valid(now) {
+            return Answer::Credentials(issued);
         }
         match self {
             Self::Refused { until, .. } if !until.has_come(now) => Answer::No(Reason::StsRefused),
@@ -201,12 +191,8 @@ impl State {
     /// What is held after STS answered, if its answer can be used: it must be valid now, and must not expire before the
     /// last one did, since a pod may have been told that time.
     pub(super) fn accept(&self, session: &Session, now: Now) -> Result<Held, StsError> {
-        let held = Held {
-            body: render(session).map_err(|error| unusable(error.to_string()))?,
-            obtained_at: session.obtained_at,
-            expires: now.when(session.expires_at),
-        };
-        if held.expires.has_come(now) {
+        let expires = now.when(session.expires_at);
+        if expires.has_come(now) {
             return Err(unusable(format!(
                 "the session expired at {}, before it arrived",
                 session.expires_at
@@ -221,7 +207,11 @@ impl State {
                 session.expires_at
             )));
         }
-        Ok(held)
+        let issued = Issued::new(session).map_err(|error| unusable(error.to_string()))?;
+        Ok(Held {
+            issued: Arc::new(issued),
+            expires,
+        })
     }
 
     /// The state after STS answered and the answer was accepted or not. `failures` counts those in a row, with this one;

@@ -31,6 +31,8 @@ struct Counts {
     handles: AtomicUsize,
     /// The priorities of the calls that ended.
     calls: Mutex<Vec<Priority>>,
+    /// The sessions that were obtained.
+    sessions: Mutex<Vec<(Grant, String)>>,
     /// Requests refused from memory.
     refused: AtomicUsize,
     /// For each request that waited in vain, whether its call was still in the queue.
@@ -43,6 +45,7 @@ impl Default for Counts {
             hits: IntCounter::new("hits", "of all roles").unwrap(),
             handles: AtomicUsize::default(),
             calls: Mutex::default(),
+            sessions: Mutex::default(),
             refused: AtomicUsize::default(),
             expired: Mutex::default(),
         }
@@ -57,6 +60,11 @@ impl Observer for Counts {
     fn cache_hits(&self, _role: &RoleArn) -> IntCounter {
         self.handles.fetch_add(1, Ordering::Relaxed);
         self.hits.clone()
+    }
+
+    fn session_obtained(&self, grant: &Grant, issued: &Issued) {
+        let session = (grant.clone(), issued.access_key_id.clone());
+        self.sessions.lock().unwrap().push(session);
     }
 
     fn refused_from_memory(&self) {
@@ -111,7 +119,7 @@ impl Bench {
         }
     }
 
-    async fn obtain(&self, grant: &Arc<Grant>) -> Result<Bytes, Reason> {
+    async fn obtain(&self, grant: &Arc<Grant>) -> Result<Arc<Issued>, Reason> {
         let deadline = Instant::now() + PATIENCE;
         self.credentials.obtain(grant, deadline).await
     }
@@ -139,12 +147,14 @@ fn grant(name: &str, external_id: Option<&str>) -> Arc<Grant> {
     })
 }
 
-fn read(body: &Bytes) -> serde_json::Value {
-    serde_json::from_slice(body).unwrap()
+fn read(issued: &Issued) -> serde_json::Value {
+    serde_json::from_slice(&issued.body()).unwrap()
 }
 
-fn key_of(body: &Bytes) -> String {
-    read(body)["AccessKeyId"].as_str().unwrap().to_owned()
+fn key_of(issued: &Issued) -> String {
+    let key = read(issued)["AccessKeyId"].as_str().unwrap().to_owned();
+    assert_eq!(key, issued.access_key_id);
+    key
 }
 
 #[tokio::test(start_paused = true)]

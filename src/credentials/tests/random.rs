@@ -50,7 +50,7 @@ fn grants() -> [Arc<Grant>; 4] {
 
 /// Checks one answer against everything that was served before.
 fn check(
-    outcome: Result<Bytes, Reason>,
+    outcome: Result<Arc<Issued>, Reason>,
     grant: &Arc<Grant>,
     clock: &Clock,
     served: &mut HashMap<Arc<Grant>, Timestamp>,
