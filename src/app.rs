@@ -1,6 +1,7 @@
 //! The only file that knows everyone: it makes the parts, gives each what it needs, and ends them in order.
 
 mod report;
+mod sessions;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4};
@@ -8,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use podiam_iam::{BaseArn, RoleArn};
+use podiam_iam::{CompleteError, RoleArn};
 use podiam_intercept::{METADATA_V4, Rules, nftables};
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -65,22 +66,30 @@ pub enum AppError {
     /// The system refuses a runtime, a thread or a signal handler.
     #[error("the system refuses a runtime, a thread or a signal handler")]
     System(#[from] io::Error),
-    /// The default role, completed by the base ARN that was discovered, is not a role.
+    /// The default role, completed by the base ARN that was given or discovered, is not a role.
     #[error("--default-role={value} cannot be used")]
     DefaultRole {
         /// What was given or discovered.
         value: String,
         /// What is wrong with it.
-        source: podiam_iam::ArnError,
+        source: CompleteError,
     },
-    /// A default role by name, and no base ARN to complete it.
-    #[error(
-        "--default-role={value} is a name; it needs --base-role-arn or --auto-discover-base-arn to complete it"
-    )]
-    DefaultRoleWithoutBase {
-        /// What was given or discovered.
-        value: String,
-    },
+}
+
+impl AppError {
+    /// Blames a failure on the socket at `address`, which serves `what` and is moved by `flag`.
+    fn listen(
+        address: SocketAddr,
+        what: &'static str,
+        flag: &'static str,
+    ) -> impl Fn(io::Error) -> Self {
+        move |source| Self::Listen {
+            address,
+            what,
+            flag,
+            source,
+        }
+    }
 }
 
 /// Runs the agent until SIGTERM or SIGINT.
@@ -160,13 +169,13 @@ async fn start(config: Config, drain: Drain) -> Result<Vec<JoinHandle<()>>, AppE
             rate: config.sessions.sts_rate,
             concurrency: config.sessions.sts_concurrency,
         },
-        Arc::new(report::Reports {
+        Arc::new(sessions::Reports {
             metrics: Arc::clone(&metrics),
             pods: pods.clone(),
         }),
         Handle::current(),
     );
-    report::on_scrape(&metrics, &credentials, &clock);
+    sessions::on_scrape(&metrics, &credentials, &clock);
     let imds = Arc::new(Imds {
         pods: pods.clone(),
         policy,
@@ -193,7 +202,7 @@ async fn start(config: Config, drain: Drain) -> Result<Vec<JoinHandle<()>>, AppE
     ));
 
     let (status, seen) = channel::channel(SourceStatus::default());
-    tokio::spawn(report::source(seen, pods_known, metrics));
+    tokio::spawn(report::source(seen, pods_known, metrics, clock.clone()));
     tokio::spawn(async move {
         let Config {
             node,
@@ -221,14 +230,9 @@ async fn serve_admin(
     answers: &Arc<OnceLock<Arc<Imds>>>,
 ) -> Result<(), AppError> {
     let address = config.listen.admin;
-    let failed = |source| AppError::Listen {
-        address,
-        what: "administration",
-        flag: "--metrics-port",
-        source,
-    };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
-    tracing::info!(address = %listener.local_addr().map_err(failed)?, "the admin socket listens");
+    let failed = AppError::listen(address, "administration", "--metrics-port");
+    let listener = TcpListener::bind(address).await.map_err(&failed)?;
+    tracing::info!(address = %listener.local_addr().map_err(&failed)?, "the admin socket listens");
     let admin = Arc::new(Admin {
         readiness: readiness.clone(),
         metrics: Arc::clone(metrics),
@@ -245,15 +249,10 @@ fn start_workers(
     drain: &Drain,
 ) -> Result<Vec<JoinHandle<()>>, AppError> {
     let address = config.listen.pods;
-    let failed = |source| AppError::Listen {
-        address,
-        what: "pods",
-        flag: "--app-port and --host-ip",
-        source,
-    };
-    let listeners = server::bind(address, config.listen.data_workers).map_err(failed)?;
+    let failed = AppError::listen(address, "pods", "--app-port and --host-ip");
+    let listeners = server::bind(address, config.listen.data_workers).map_err(&failed)?;
     for listener in &listeners {
-        tracing::info!(address = %listener.local_addr().map_err(failed)?, "the pods' socket listens");
+        tracing::info!(address = %listener.local_addr().map_err(&failed)?, "the pods' socket listens");
     }
     let start = |(number, listener)| {
         server::start_worker(number, listener, Arc::clone(imds), drain.clone())
@@ -284,7 +283,10 @@ async fn discover(
         }
     };
     let default_role = default_role
-        .map(|value| complete(value, base.as_ref()))
+        .map(|value| {
+            RoleArn::complete(&value, base.as_ref())
+                .map_err(|source| AppError::DefaultRole { value, source })
+        })
         .transpose()?;
     condition.met();
     Ok(authorize::Rules {
@@ -314,17 +316,6 @@ where
         }
         tokio::time::sleep(RETRY).await;
     }
-}
-
-fn complete(value: String, base: Option<&BaseArn>) -> Result<RoleArn, AppError> {
-    let role = if RoleArn::is_meant(&value) {
-        RoleArn::parse(&value)
-    } else if let Some(base) = base {
-        base.complete(&value)
-    } else {
-        return Err(AppError::DefaultRoleWithoutBase { value });
-    };
-    role.map_err(|source| AppError::DefaultRole { value, source })
 }
 
 /// Tells the credentials which grants are wanted, and which are worth another try, whenever the pods have changed.
