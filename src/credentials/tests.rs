@@ -12,6 +12,7 @@ use crate::sts::fake::{FakeSts, Mode};
 
 mod budget;
 mod clock;
+mod model;
 mod outage;
 mod pods;
 mod random;
