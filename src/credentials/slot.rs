@@ -257,7 +257,7 @@ impl Inner {
 
     /// Returns when the next call is due, or when something has brought it forward.
     async fn sleep_until_due(&self) {
-        let last = Instant::now();
+        let earliest = Instant::now() + schedule::MINIMUM;
         let mut ended = self.engine.outage.ended();
         loop {
             let now = Now::of(&self.engine.clock);
@@ -265,7 +265,10 @@ impl Inner {
             let recheck_at = Instant::now() + RECHECK;
             let wake_at = match due {
                 None => return,
-                Some(Due::At(moment)) if moment.has_come(now) => return,
+                // Not at once even then: the wall clock may just have jumped over the wait.
+                Some(Due::At(moment)) if moment.has_come(now) => {
+                    return tokio::time::sleep_until(earliest).await;
+                }
                 Some(Due::OnDemandAfter(moment)) if moment.has_come(now) => recheck_at,
                 Some(Due::At(moment) | Due::OnDemandAfter(moment)) => {
                     moment.monotonic().min(recheck_at)
@@ -289,7 +292,6 @@ impl Inner {
                     Prompt::Return => schedule::return_after(dice()),
                     Prompt::Demand | Prompt::Change => Duration::ZERO,
                 };
-                let earliest = last + schedule::MINIMUM;
                 return tokio::time::sleep_until(earliest.max(Instant::now() + apart)).await;
             }
         }
