@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures::FutureExt;
 use prometheus::IntCounter;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
@@ -232,6 +233,8 @@ impl Inner {
             }
         };
         self.queued.store(false, Ordering::Relaxed);
+        // This call sees every change so far; none of them is worth another one.
+        let _ = self.change.notified().now_or_never();
         let start = Instant::now();
         let outcome = self.engine.sts.assume(&self.grant).await;
         drop(pass);
