@@ -62,7 +62,8 @@ async fn a_request_overtakes_the_prefetches_even_its_own_that_waits_among_them()
     {
         let start = Instant::now();
         bench.obtain(&waiting.grant).await.unwrap();
-        assert!(start.elapsed() <= Duration::from_millis(100));
+        // One token's time; tokio's timer counts in milliseconds and rounds up.
+        assert!(start.elapsed() <= Duration::from_millis(105));
     }
     let priorities = bench.counts.calls.lock().unwrap().clone();
     let requests = |calls: &[Priority]| {
