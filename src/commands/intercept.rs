@@ -4,7 +4,7 @@
 use std::{io::Write, process::ExitCode};
 
 use anyhow::Context;
-use podiam_intercept::{Status, nftables};
+use podiam_intercept::{Nftables, Status};
 use serde::Serialize;
 
 /// What `podiam intercept status --json` prints.
@@ -23,7 +23,9 @@ struct Report<'a> {
 /// Success means installed and intact; the exit code is 1 where the rules are absent or drifted, so that scripts need
 /// not read the text.
 pub(super) fn status(out: &mut dyn Write, json: bool) -> anyhow::Result<ExitCode> {
-    let status = nftables::status().context("cannot read the interception rules")?;
+    let status = Nftables::default()
+        .status()
+        .context("cannot read the interception rules")?;
     let intact = show(out, status.as_ref(), json)?;
     Ok(ExitCode::from(u8::from(!intact)))
 }
@@ -52,7 +54,10 @@ fn show(out: &mut dyn Write, status: Option<&Status>, json: bool) -> anyhow::Res
 
 /// `podiam intercept remove`: takes the rules out and says what that opens. Success also where there were none.
 pub(super) fn remove(out: &mut dyn Write) -> anyhow::Result<ExitCode> {
-    if nftables::remove().context("cannot remove the interception rules")? {
+    if Nftables::default()
+        .remove()
+        .context("cannot remove the interception rules")?
+    {
         writeln!(
             out,
             "removed the table inet podiam: pods now reach the node's metadata service and its role"
@@ -91,6 +96,7 @@ mod tests {
                 packets: 2,
                 bytes: 120,
             }],
+            ..Status::default()
         }
     }
 
@@ -108,7 +114,11 @@ mod tests {
                     "target": "10.0.0.1:8181",
                     "target_v6": null,
                     "interfaces": "eni+,!eni7",
+                    "reverse_path": "on",
                 },
+                "guard": false,
+                "owner": null,
+                "age_seconds": null,
                 "drift": [],
                 "rules": [{"chain": "prerouting", "rule": "jump imds", "packets": 2, "bytes": 120}],
             })

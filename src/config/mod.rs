@@ -47,6 +47,8 @@ pub struct Config {
     pub metadata: Metadata,
     /// How the pods' requests reach us.
     pub interception: Interception,
+    /// What the agent proves, and what it does once it is ready.
+    pub startup: Startup,
     /// Logs.
     pub logs: Logs,
     /// Where the token key is kept (mode 0600), so that tokens outlive a restart. `None`: a key for this run only.
@@ -303,6 +305,26 @@ pub enum Interception {
     None,
     /// Our own nftables table, written once the port listens and left in place.
     Nftables(podiam_intercept::Interfaces),
+}
+
+/// What the agent proves, and what it does once it is ready.
+#[derive(Clone, Debug)]
+pub struct Startup {
+    /// `--self-test-interval`: 1 s or more; `None`: no self-test.
+    pub self_test_interval: Option<Duration>,
+    /// `--startup-taint`: what to remove, once.
+    pub taint: Option<StartupTaint>,
+}
+
+/// A taint of this node that keeps pods away until the agent is ready.
+#[derive(Clone, Debug)]
+pub struct StartupTaint {
+    /// Its key; its value and effect do not matter.
+    pub key: String,
+    /// `--node`.
+    pub node: String,
+    /// The cluster that the node is one of.
+    pub access: ApiAccess,
 }
 
 /// Logs.

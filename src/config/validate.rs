@@ -8,6 +8,7 @@ mod pods;
 mod roles;
 mod sessions;
 mod sockets;
+mod startup;
 #[cfg(test)]
 mod testing;
 
@@ -31,6 +32,7 @@ impl AgentArgs {
             annotations,
             sessions,
             interception,
+            startup,
             metadata,
             logs,
             version,
@@ -47,6 +49,7 @@ impl AgentArgs {
         let sessions = sessions.judge(&mut check, &node);
         let annotations = annotations.judge(&mut check, &sessions.attribution);
         let interception = interception.judge(&mut check, &node, &listen);
+        let startup = startup.judge(&mut check, &node, &pods);
         let (metadata, state_dir) = metadata.judge(&mut check);
         let logs = logs.judge(&mut check);
         check.finish(|notices| Config {
@@ -58,6 +61,7 @@ impl AgentArgs {
             sessions,
             metadata,
             interception,
+            startup,
             logs,
             state_dir,
             notices,

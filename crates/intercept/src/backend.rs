@@ -56,8 +56,19 @@ pub enum Outcome {
     Created,
     /// Rules that differed were replaced; no packet met a state between.
     Replaced,
+    /// Only interfaces or addresses differed and were changed; the rules' counters go on.
+    Adjusted,
+    /// The rules were already as they should be, and are now closed to every other process.
+    Adopted,
     /// The rules were already as they should be; their counters go on.
     Unchanged,
+}
+
+impl Outcome {
+    /// Whether what the kernel does with a packet has changed.
+    pub fn has_changed_rules(self) -> bool {
+        matches!(self, Self::Created | Self::Replaced | Self::Adjusted)
+    }
 }
 
 impl Backend for Nftables {
@@ -66,18 +77,26 @@ impl Backend for Nftables {
     }
 
     fn install(&mut self, rules: &Rules) -> Result<Outcome, Error> {
-        Ok(nftables::install(rules)?)
+        Ok(Self::install(self, rules)?)
     }
 
     fn guard(&mut self) -> Result<Outcome, Error> {
-        Ok(nftables::guard()?)
+        Ok(Self::guard(self)?)
     }
 
     fn status(&mut self) -> Result<Option<Status>, Error> {
-        Ok(nftables::status()?)
+        Ok(Self::status(self)?)
     }
 
     fn remove(&mut self) -> Result<bool, Error> {
-        Ok(nftables::remove()?)
+        Ok(Self::remove(self)?)
+    }
+
+    fn changes(&self) -> Option<BorrowedFd<'_>> {
+        Self::changes(self)
+    }
+
+    fn settle(&mut self) -> Result<bool, Error> {
+        Ok(Self::settle(self)?)
     }
 }

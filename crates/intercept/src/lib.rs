@@ -5,12 +5,17 @@
 
 mod backend;
 pub mod connection;
+pub mod conntrack;
+pub mod handover;
 mod interfaces;
+mod netlink;
 pub mod nftables;
+pub mod probe;
 mod rules;
 mod status;
 
 pub use backend::{Backend, Error, Outcome};
 pub use interfaces::{Interfaces, InterfacesError};
-pub use rules::{METADATA_V4, METADATA_V6, Rules};
-pub use status::{RuleStatus, Status};
+pub use nftables::Nftables;
+pub use rules::{METADATA_V4, METADATA_V6, ReversePath, Rules};
+pub use status::{Owner, Process, RuleStatus, Status};
