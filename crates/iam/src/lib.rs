@@ -18,6 +18,7 @@ mod fnv;
 mod glob;
 mod partition;
 mod pattern;
+pub mod policy;
 mod session;
 
 pub use arn::{ArnError, RoleArn};
