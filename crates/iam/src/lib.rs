@@ -13,12 +13,14 @@
 mod arn;
 mod base;
 mod charset;
+pub mod documents;
 mod external_id;
 mod fnv;
 mod glob;
 mod partition;
 mod pattern;
 pub mod policy;
+pub mod render;
 mod session;
 
 pub use arn::{ArnError, RoleArn};

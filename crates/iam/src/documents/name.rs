@@ -91,12 +91,7 @@ pub fn is_region(text: &str) -> bool {
             .all(|word| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase()))
 }
 
-fn check(
-    legal: bool,
-    text: &str,
-    what: &'static str,
-    rule: &'static str,
-) -> Result<(), NameError> {
+fn check(legal: bool, text: &str, what: &'static str, rule: &'static str) -> Result<(), NameError> {
     if legal {
         return Ok(());
     }

@@ -36,12 +36,8 @@ pub fn node_policy(
     }
     let patterns: Vec<String> = roles.iter().map(AssumableRoles::pattern).collect();
     let mut statements = vec![
-        Statement::new(
-            "AssumePodRoles",
-            Effect::Allow,
-            extras.actions().collect(),
-        )
-        .on(patterns.clone()),
+        Statement::new("AssumePodRoles", Effect::Allow, extras.actions().collect())
+            .on(patterns.clone()),
         Statement::deny("AssumeNothingElse", ["sts:AssumeRole"]).on_all_but(patterns),
     ];
     if let Some(node) = node_role
@@ -53,9 +49,8 @@ pub fn node_policy(
                 among.pattern(),
             ));
         }
-        statements.push(
-            Statement::deny("NeverTheNodeItself", ["sts:AssumeRole"]).on([node.as_str()]),
-        );
+        statements
+            .push(Statement::deny("NeverTheNodeItself", ["sts:AssumeRole"]).on([node.as_str()]));
     }
     Ok(PolicyDocument::new(statements))
 }
@@ -96,12 +91,7 @@ mod tests {
         let document = node_policy(&roles, None, all).unwrap();
         assert_eq!(
             document.statement[0].action,
-            [
-                "sts:AssumeRole",
-                "sts:TagSession",
-                "sts:SetSourceIdentity"
-            ]
-            .into()
+            ["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"].into()
         );
     }
 
@@ -118,10 +108,7 @@ mod tests {
 
         let every = [below("arn:aws:iam::123456789012:role", "")];
         let document = node_policy(&every, Some(&node), Extras::default()).unwrap();
-        assert_eq!(
-            document.statement[2].resource,
-            [node.as_str()].into()
-        );
+        assert_eq!(document.statement[2].resource, [node.as_str()].into());
         assert_eq!(
             node_policy(&[], None, Extras::default()),
             Err(NodePolicyError::NoRoles)
