@@ -17,6 +17,7 @@ pub mod documents;
 mod external_id;
 mod fnv;
 mod glob;
+pub mod lint;
 mod partition;
 mod pattern;
 pub mod policy;

@@ -71,7 +71,8 @@ struct RolePolicy<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct ManagedPolicy<'a> {
-    managed_policy_name: &'a str,
+    #[serde(rename = "ManagedPolicyName")]
+    name: &'a str,
     path: &'a str,
     policy_document: &'a PolicyDocument,
     /// By reference where the role is in the same template, so that it is made first.
@@ -127,7 +128,7 @@ fn add<'a>(role: &'a Role, id: &str, resources: &mut Vec<(String, Resource<'a>)>
     }
     resources.extend(role.managed.iter().map(|named| {
         let properties = ManagedPolicy {
-            managed_policy_name: &named.name,
+            name: &named.name,
             path: role.arn.path(),
             policy_document: &named.document,
             roles: [if made.is_some() {

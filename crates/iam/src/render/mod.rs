@@ -20,7 +20,7 @@ pub enum Format {
     /// JSON: the bare document where there is only one, else roles with their documents.
     #[default]
     Json,
-    /// Terraform and `OpenTofu`.
+    /// Terraform and OpenTofu.
     Hcl,
     /// A CloudFormation template in YAML.
     CloudFormation,
