@@ -57,6 +57,9 @@ pub enum Amount {
     For(Duration),
 }
 
+/// The longest time that is told apart.
+const LONGEST: Duration = Duration::from_mins(1);
+
 /// What came of it.
 #[derive(Debug)]
 pub struct Report {
@@ -68,7 +71,7 @@ pub struct Report {
     pub first_problem: Option<String>,
     /// From the first request to the last answer.
     pub elapsed: Duration,
-    /// Times of the right answers in nanoseconds, three digits exact.
+    /// Times of the right answers in nanoseconds, three digits exact; a minute stands for all that is longer.
     pub latency: Histogram<u64>,
 }
 
@@ -88,7 +91,8 @@ impl Report {
     }
 
     fn empty() -> io::Result<Self> {
-        let latency = Histogram::new(3).map_err(io::Error::other)?;
+        let longest = u64::try_from(LONGEST.as_nanos()).map_err(io::Error::other)?;
+        let latency = Histogram::new_with_max(longest, 3).map_err(io::Error::other)?;
         Ok(Self {
             right: 0,
             wrong: 0,

@@ -116,3 +116,24 @@ async fn the_floor_gives_the_body_and_headers_that_it_was_given() {
     let answer = wire::once(stream, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert_eq!(answer.unwrap().header("server"), Some("EC2ws"));
 }
+
+#[tokio::test]
+async fn it_tells_how_long_the_answers_took() {
+    let aws = Aws::start(Config::default()).await.unwrap();
+    let delay = Duration::from_millis(30);
+    aws.inject(Service::Imds, Injection::delay(delay));
+    let report = Load {
+        amount: Amount::Requests(8),
+        ..load(aws.imds_addr)
+    }
+    .run()
+    .await
+    .unwrap();
+    assert_eq!(report.right, 8);
+    assert!(
+        report.within(0.0) >= delay * 99 / 100,
+        "{:?}",
+        report.within(0.0)
+    );
+    assert!(report.within(1.0) < delay * 100, "{:?}", report.within(1.0));
+}
