@@ -93,7 +93,9 @@ impl Bootstrap {
     pub fn roles(&self) -> Result<Vec<Role>, BootstrapError> {
         let base = BaseArn::parse(&self.base_role_arn)
             .map_err(|error| BootstrapError::Base(self.base_role_arn.clone(), error))?;
-        let node = self.node_role(&base)?;
+        let node = base
+            .in_account(&self.node_role)
+            .map_err(|error| BootstrapError::NodeRole(self.node_role.clone(), error))?;
         let assumable = AssumableRoles::new(base.clone(), &self.prefix)
             .map_err(|error| BootstrapError::Prefix(self.prefix.clone(), error))?
             .limited()?;
@@ -121,24 +123,6 @@ impl Bootstrap {
             roles.push(workload.role());
         }
         Ok(roles)
-    }
-
-    /// An ARN, or a name in the account of the pods' roles, where the path is not theirs.
-    fn node_role(&self, base: &BaseArn) -> Result<RoleArn, BootstrapError> {
-        let text = &self.node_role;
-        let parsed = if RoleArn::is_meant(text) {
-            RoleArn::parse(text)
-        } else {
-            // Whatever stands below the base has its partition and account.
-            base.complete("x").and_then(|role| {
-                RoleArn::parse(&format!(
-                    "arn:{}:iam::{}:role/{text}",
-                    role.partition(),
-                    role.account()
-                ))
-            })
-        };
-        parsed.map_err(|error| BootstrapError::NodeRole(text.clone(), error))
     }
 
     fn workload(
