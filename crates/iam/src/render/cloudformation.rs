@@ -101,7 +101,9 @@ pub(super) fn render(bundle: &Bundle) -> Result<String, RenderError> {
         description: "IAM roles for the pods of a Kubernetes cluster (needs CAPABILITY_NAMED_IAM)",
         resources: Resources(resources),
     };
-    Ok(comment(bundle) + &serde_saphyr::to_string(&template)?)
+    // Long ARNs stay on one line.
+    let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
+    Ok(comment(bundle) + &serde_saphyr::to_string_with_options(&template, options)?)
 }
 
 fn add<'a>(role: &'a Role, id: &str, resources: &mut Vec<(String, Resource<'a>)>) {

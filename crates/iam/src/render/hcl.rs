@@ -2,6 +2,7 @@
 //! `jsonencode`, so that a plan shows what changes in them.
 
 use hcl::expr::{FuncCall, Traversal, Variable};
+use hcl::format::{Format, Formatter};
 use hcl::{Block, Body, Expression, Identifier};
 
 use super::label::{Labels, snake};
@@ -15,10 +16,36 @@ pub(super) fn render(bundle: &Bundle) -> Result<String, RenderError> {
     for role in bundle.roles() {
         let label = labels.unique(snake(role.short_name()), "_");
         for block in blocks(role, &label)? {
-            let body = Body::builder().add_block(block).build();
             text.push('\n');
-            text.push_str(&hcl::format::to_string(&body)?);
+            text.push_str(&block_text(block)?);
         }
+    }
+    Ok(text)
+}
+
+/// A block with its document on lines of its own. hcl-rs writes whatever stands in a call on one line, so the document
+/// is written by itself and put in the place of a word that no other call has as its argument.
+fn block_text(mut block: Block) -> Result<String, RenderError> {
+    const PLACE: &str = "document";
+    let mut document = None;
+    for attribute in block.body.attributes_mut() {
+        if let Expression::FuncCall(call) = &mut attribute.expr
+            && let [argument] = call.args.as_mut_slice()
+        {
+            document = Some(std::mem::replace(argument, PLACE.into()));
+        }
+    }
+    let body = Body::builder().add_block(block).build();
+    let mut text = hcl::format::to_string(&body)?;
+    if let Some(document) = document {
+        let mut formatter = Formatter::builder().prefer_ident_keys(true).build_vec();
+        document.format(&mut formatter)?;
+        let written = String::from_utf8_lossy(&formatter.into_inner()).replace('\n', "\n  ");
+        text = text.replacen(
+            &format!("jsonencode({PLACE:?})"),
+            &format!("jsonencode({})", written.trim_end()),
+            1,
+        );
     }
     Ok(text)
 }
