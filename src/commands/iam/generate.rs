@@ -113,9 +113,8 @@ fn bases(args: &NodePolicyArgs) -> anyhow::Result<Vec<BaseArn>> {
             let base = if every(&text) && args.i_know_this_allows_every_role && text != "*" {
                 text.trim_end_matches('*')
             } else if every(&text) {
-                return Err(
-                    anyhow!(EveryRole).context(format!("{text} needs --account and {CONSENT}"))
-                );
+                let account = if text == "*" { "--account and " } else { "" };
+                return Err(anyhow!(EveryRole).context(format!("{text} needs {account}{CONSENT}")));
             } else {
                 text.as_str()
             };
