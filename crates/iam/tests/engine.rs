@@ -8,6 +8,8 @@
 
 #[path = "engine/judge.rs"]
 mod judge;
+#[path = "engine/lint.rs"]
+mod lint;
 #[path = "engine/mutants.rs"]
 mod mutants;
 #[path = "engine/nodes.rs"]

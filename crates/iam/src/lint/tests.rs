@@ -304,3 +304,16 @@ fn reports_say_the_same_in_every_format() {
         assert_eq!(rules[usize::try_from(rule).unwrap()]["id"], finding["code"]);
     }
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_text_panics(
+        text in r#"([{}\[\]":,=\\\n$<*?a]|"Statement"|"Effect"|"Allow"|"Principal"|"Action": "sts:AssumeRole"|"Resource": "arn:|\$\{|resource "aws_iam_role" "x" \{|jsonencode\(|<<EOF|# podiam:ignore PI|ä){0,40}"#,
+    ) {
+        for language in [Language::Json, Language::Hcl] {
+            let source = Source { name: "-", text: &text, language };
+            let report = lint(&[source], &Knowledge::default());
+            proptest::prop_assert!(report.write(Output::Text, "0").ends_with('\n'));
+        }
+    }
+}
