@@ -1,12 +1,14 @@
 //! The only file that knows everyone: it makes the parts, gives each what it needs, and ends them in order.
 
+mod report;
+
 use std::io;
-use std::net::{IpAddr, SocketAddr, SocketAddrV4};
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use podiam_iam::{BaseArn, RoleArn};
+use podiam_iam::{CompleteError, RoleArn};
 use podiam_intercept::{METADATA_V4, Rules, nftables};
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -16,7 +18,7 @@ use tokio::sync::watch as channel;
 use crate::admin::{self, Admin};
 use crate::authorize::{self, Grant, Policy};
 use crate::clock::Clock;
-use crate::config::{Config, Discoverable, Interception, LogFormat};
+use crate::config::{Config, Discoverable, Interception, Listen, LogFormat};
 use crate::credentials::{Credentials, Observer, Terms};
 use crate::imds::allow::AllowList;
 use crate::imds::token::{KeyError, Tokens};
@@ -27,7 +29,7 @@ use crate::metrics::Metrics;
 use crate::sts::{self, Sts};
 use crate::telemetry::{self, Chain};
 use crate::upstream::{Upstream, UpstreamError};
-use crate::watch::{self, Resource, SourceStatus, SyncState};
+use crate::watch::{self, SourceStatus};
 
 /// How long the agent waits for requests in flight before it leaves.
 const DRAIN_TIME: Duration = Duration::from_secs(30);
@@ -63,22 +65,30 @@ pub enum AppError {
     /// The system refuses a runtime, a thread or a signal handler.
     #[error("the system refuses a runtime, a thread or a signal handler")]
     System(#[from] io::Error),
-    /// The default role, completed by the base ARN that was discovered, is not a role.
+    /// The default role, completed by the base ARN that was given or discovered, is not a role.
     #[error("--default-role={value} cannot be used")]
     DefaultRole {
         /// What was given or discovered.
         value: String,
         /// What is wrong with it.
-        source: podiam_iam::ArnError,
+        source: CompleteError,
     },
-    /// A default role by name, and no base ARN to complete it.
-    #[error(
-        "--default-role={value} is a name; it needs --base-role-arn or --auto-discover-base-arn to complete it"
-    )]
-    DefaultRoleWithoutBase {
-        /// What was given or discovered.
-        value: String,
-    },
+}
+
+impl AppError {
+    /// Blames a failure on the socket at `address`, which serves `what` and is moved by `flag`.
+    fn listen(
+        address: SocketAddr,
+        what: &'static str,
+        flag: &'static str,
+    ) -> impl Fn(io::Error) -> Self {
+        move |source| Self::Listen {
+            address,
+            what,
+            flag,
+            source,
+        }
+    }
 }
 
 /// Runs the agent until SIGTERM or SIGINT.
@@ -165,7 +175,7 @@ async fn start(config: Config, drain: Drain) -> Result<Vec<JoinHandle<()>>, AppE
         upstream,
         allow: AllowList::new(&config.metadata),
         imdsv2: config.metadata.imdsv2,
-        host_ip: config.node.host_ip,
+        node: config.node.clone(),
         access_log: config.logs.access,
         metrics: Arc::clone(&metrics),
         clock: clock.clone(),
@@ -177,13 +187,12 @@ async fn start(config: Config, drain: Drain) -> Result<Vec<JoinHandle<()>>, AppE
     let workers = start_workers(&config, &imds, &drain)?;
     tokio::spawn(intercept(
         config.interception.clone(),
-        config.node.host_ip,
-        config.listen.pods.port(),
+        config.listen.clone(),
         rules_in_place,
     ));
 
     let (status, seen) = channel::channel(SourceStatus::default());
-    tokio::spawn(report_source(seen, pods_known, metrics));
+    tokio::spawn(report::source(seen, pods_known, metrics, clock.clone()));
     tokio::spawn(async move {
         let Config {
             node,
@@ -211,14 +220,9 @@ async fn serve_admin(
     answers: &Arc<OnceLock<Arc<Imds>>>,
 ) -> Result<(), AppError> {
     let address = config.listen.admin;
-    let failed = |source| AppError::Listen {
-        address,
-        what: "administration",
-        flag: "--metrics-port",
-        source,
-    };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
-    tracing::info!(address = %listener.local_addr().map_err(failed)?, "the admin socket listens");
+    let failed = AppError::listen(address, "administration", "--metrics-port");
+    let listener = TcpListener::bind(address).await.map_err(&failed)?;
+    tracing::info!(address = %listener.local_addr().map_err(&failed)?, "the admin socket listens");
     let admin = Arc::new(Admin {
         readiness: readiness.clone(),
         metrics: Arc::clone(metrics),
@@ -234,21 +238,25 @@ fn start_workers(
     imds: &Arc<Imds>,
     drain: &Drain,
 ) -> Result<Vec<JoinHandle<()>>, AppError> {
-    let address = config.listen.pods;
-    let failed = |source| AppError::Listen {
-        address,
-        what: "pods",
-        flag: "--app-port and --host-ip",
-        source,
-    };
-    let listeners = server::bind(address, config.listen.data_workers).map_err(failed)?;
-    for listener in &listeners {
-        tracing::info!(address = %listener.local_addr().map_err(failed)?, "the pods' socket listens");
+    let mut workers: Vec<Vec<_>> = Vec::new();
+    workers.resize_with(config.listen.data_workers, Vec::new);
+    let v4 = (config.listen.pods, "--app-port and --host-ip");
+    let v6 = config
+        .listen
+        .pods_v6
+        .map(|address| (address.into(), "--app-port and --host-ip6"));
+    for (address, flag) in std::iter::once(v4).chain(v6) {
+        let failed = AppError::listen(address, "pods", flag);
+        let listeners = server::bind(address, workers.len()).map_err(&failed)?;
+        for (worker, listener) in workers.iter_mut().zip(listeners) {
+            tracing::info!(address = %listener.local_addr().map_err(&failed)?, "the pods' socket listens");
+            worker.push(listener);
+        }
     }
-    let start = |(number, listener)| {
-        server::start_worker(number, listener, Arc::clone(imds), drain.clone())
+    let start = |(number, listeners)| {
+        server::start_worker(number, listeners, Arc::clone(imds), drain.clone())
     };
-    Ok(listeners
+    Ok(workers
         .into_iter()
         .enumerate()
         .map(start)
@@ -274,7 +282,10 @@ async fn discover(
         }
     };
     let default_role = default_role
-        .map(|value| complete(value, base.as_ref()))
+        .map(|value| {
+            RoleArn::complete(&value, base.as_ref())
+                .map_err(|source| AppError::DefaultRole { value, source })
+        })
         .transpose()?;
     condition.met();
     Ok(authorize::Rules {
@@ -305,17 +316,6 @@ where
     }
 }
 
-fn complete(value: String, base: Option<&BaseArn>) -> Result<RoleArn, AppError> {
-    let role = if RoleArn::is_meant(&value) {
-        RoleArn::parse(&value)
-    } else if let Some(base) = base {
-        base.complete(&value)
-    } else {
-        return Err(AppError::DefaultRoleWithoutBase { value });
-    };
-    role.map_err(|source| AppError::DefaultRole { value, source })
-}
-
 /// Tells the credentials which grants are wanted, whenever the pods have changed.
 async fn follow_pods(pods: Reader<Grant>, credentials: Credentials, metrics: Arc<Metrics>) {
     let mut generations = pods.generations();
@@ -323,35 +323,6 @@ async fn follow_pods(pods: Reader<Grant>, credentials: Credentials, metrics: Arc
         let snapshot = pods.snapshot();
         metrics.set_pods(snapshot.pods().len());
         credentials.set_wanted(snapshot.wanted().cloned());
-    }
-}
-
-/// Reports how the source of pods stands: /readyz and the metrics. The log has it from `watch`.
-async fn report_source(
-    mut status: channel::Receiver<SourceStatus>,
-    condition: Condition,
-    metrics: Arc<Metrics>,
-) {
-    loop {
-        let now = status.borrow_and_update().clone();
-        for (resource, state) in [
-            (Resource::Pods, &now.pods),
-            (Resource::Namespaces, &now.namespaces),
-        ] {
-            let name = resource.to_string();
-            metrics.set_source_synced(&name, matches!(state, SyncState::Synced { .. }));
-            if matches!(state, SyncState::Failing { .. }) {
-                metrics.source_failed(&name);
-            }
-        }
-        if now.is_synced() {
-            condition.met();
-        } else {
-            condition.missing(now.problems().join("; "));
-        }
-        if status.changed().await.is_err() {
-            return;
-        }
     }
 }
 
@@ -373,20 +344,18 @@ async fn check_node_credentials(sts: Arc<Sts>, condition: Condition) {
 }
 
 /// Writes the rules, now that the port listens, until the kernel takes them. They stay when the agent leaves.
-async fn intercept(
-    interception: Interception,
-    host_ip: Option<IpAddr>,
-    port: u16,
-    condition: Condition,
-) {
+async fn intercept(interception: Interception, listen: Listen, condition: Condition) {
     let interfaces = match interception {
         Interception::None => return condition.met(),
         Interception::Nftables(interfaces) => interfaces,
     };
-    let Some(IpAddr::V4(host_ip)) = host_ip else {
+    let SocketAddr::V4(target) = listen.pods else {
         return condition.missing("--intercept=nftables needs an IPv4 --host-ip to send pods to");
     };
-    let rules = Rules::new(METADATA_V4, SocketAddrV4::new(host_ip, port), interfaces);
+    let rules = Rules {
+        target_v6: listen.pods_v6,
+        ..Rules::new(METADATA_V4, target, interfaces)
+    };
     loop {
         let rules = rules.clone();
         match tokio::task::spawn_blocking(move || nftables::install(&rules)).await {

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use podiam_iam::{BaseArn, ExternalId, RoleArn, SessionName};
+use podiam_iam::{BaseArn, CompleteError, ExternalId, RoleArn, SessionName};
 
 use crate::config::{RestrictionFormat, SessionNaming};
 use crate::reason::Reason;
@@ -121,18 +121,15 @@ impl Policy {
         if value.trim().is_empty() {
             return Err(Reason::OptedOut { key: key() });
         }
-        let role = if RoleArn::is_meant(value) {
-            RoleArn::parse(value)
-        } else if let Some(base) = &self.rules.base {
-            base.complete(value)
-        } else {
-            return Err(Reason::NoBaseArn {
-                value: excerpt(value),
-            });
-        };
-        role.map_err(|error| Reason::MalformedRole {
-            value: excerpt(value),
-            problem: error.to_string(),
+        RoleArn::complete(value, self.rules.base.as_ref()).map_err(|error| {
+            let value = excerpt(value);
+            match error {
+                CompleteError::NoBase => Reason::NoBaseArn { value },
+                CompleteError::Arn(error) => Reason::MalformedRole {
+                    value,
+                    problem: error.to_string(),
+                },
+            }
         })
     }
 

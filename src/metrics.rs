@@ -62,6 +62,7 @@ pub struct Metrics {
     pods: IntGauge,
     source_synced: IntGaugeVec,
     source_errors: IntCounterVec,
+    source_age: IntGaugeVec,
     roles: Mutex<HashSet<String>>,
 }
 
@@ -131,7 +132,13 @@ impl Metrics {
         )?;
         let source_errors = counters(
             "podiam_source_errors_total",
-            "Changes of a source to a failing state, or to another failure.",
+            "Failures to list, watch or read a resource; each attempt that fails counts.",
+            &["resource"],
+        )?;
+        let source_age = gauges(
+            "podiam_source_age_seconds",
+            "Seconds since a failing source last kept the view of a resource up to date; 0 while it does, absent until \
+             it first has.",
             &["resource"],
         )?;
         gauges(
@@ -159,6 +166,7 @@ impl Metrics {
             pods,
             source_synced,
             source_errors,
+            source_age,
             roles: Mutex::default(),
         })
     }
@@ -230,9 +238,17 @@ impl Metrics {
             .set(i64::from(synced));
     }
 
-    /// The source of `resource` failed.
-    pub fn source_failed(&self, resource: &str) {
-        self.source_errors.with_label_values(&[resource]).inc();
+    /// How often the source of `resource` has failed since the start. One task reports it, so nothing counts twice.
+    pub fn set_source_failures(&self, resource: &str, total: u64) {
+        let counter = self.source_errors.with_label_values(&[resource]);
+        counter.inc_by(total.saturating_sub(counter.get()));
+    }
+
+    /// How old the view of `resource` is.
+    pub fn set_source_age(&self, resource: &str, age: Duration) {
+        self.source_age
+            .with_label_values(&[resource])
+            .set(i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
     }
 
     /// Everything in the Prometheus text format.

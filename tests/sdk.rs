@@ -33,6 +33,18 @@ use support::relay::relay;
 /// The region that clients are told, as their own configuration would.
 const REGION: &str = "eu-central-1";
 
+/// What Python is told to have the AWS CLI print the ARN that STS knows it by.
+const AWSCLI: [&str; 8] = [
+    "-m",
+    "awscli",
+    "sts",
+    "get-caller-identity",
+    "--query",
+    "Arn",
+    "--output",
+    "text",
+];
+
 /// A node in a VPC with its agent, beside a control plane and an STS that both can reach.
 struct Scene {
     // The agent ends first: it would only complain about the rest.
@@ -85,7 +97,7 @@ impl Scene {
     /// A running pod: its network, and its object at the API server.
     async fn pod(&self, host: u8, name: &str, annotations: &[(&str, &str)]) -> Arc<Pod> {
         let pod = self.vpc.add_pod(Ipv4Addr::new(10, 0, 100, host)).unwrap();
-        let ip = pod.address().to_string();
+        let ip = pod.addresses()[0].to_string();
         let spec = Spec {
             namespace: self.node,
             name,
@@ -127,20 +139,7 @@ impl Scene {
 
     /// The ARN that STS knows the pod's AWS CLI by.
     async fn awscli(&self, pod: &Arc<Pod>) -> String {
-        self.python(
-            pod,
-            &[
-                "-m",
-                "awscli",
-                "sts",
-                "get-caller-identity",
-                "--query",
-                "Arn",
-                "--output",
-                "text",
-            ],
-        )
-        .await
+        self.python(pod, &AWSCLI).await
     }
 
     /// The ARN that STS knows the pod's Rust SDK by.
@@ -367,16 +366,7 @@ async fn an_sdk_that_is_pointed_at_the_agent_needs_no_rules() {
 
     let mut python = Command::new(program(Part::Python));
     python
-        .args([
-            "-m",
-            "awscli",
-            "sts",
-            "get-caller-identity",
-            "--query",
-            "Arn",
-            "--output",
-            "text",
-        ])
+        .args(AWSCLI)
         .env_clear()
         .env("HOME", "/nonexistent")
         .env("AWS_DEFAULT_REGION", REGION)

@@ -3,11 +3,10 @@
 
 use std::ffi::OsStr;
 
-use clap::builder::Resettable;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 
-use super::check::Origins;
+use super::check::{Origins, environment_variable};
 use super::flags::{Flags, PORT, SWITCH};
 use super::pflag;
 
@@ -52,7 +51,7 @@ impl Args for AgentArgs {
     fn augment_args(command: Command) -> Command {
         Flags::augment_args(command)
             .args_override_self(true)
-            .mut_args(pflag_habits)
+            .mut_args(|arg| pflag_habits(from_environment(arg)).hide_env_values(true))
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -60,22 +59,12 @@ impl Args for AgentArgs {
     }
 }
 
+/// The one flag without an environment variable: images like to set `PODIAM_VERSION` to their own version.
+const VERSION: &str = "version";
+
 /// A boolean alone is true and never takes the next word; every other flag takes the next word whatever it looks like.
-/// The environment's values are never shown in the help: one of them is a token.
 fn pflag_habits(arg: Arg) -> Arg {
-    let is_named = |name| {
-        arg.get_value_names()
-            .is_some_and(|names| names.iter().any(|it| it == name))
-    };
-    let (is_switch, is_port) = (is_named(SWITCH), is_named(PORT));
-    let arg = arg.hide_env_values(true);
-    let value = arg.get_env().and_then(std::env::var_os);
-    let arg = if value.is_some_and(|value| is_nobodys(&value, is_port)) {
-        arg.env(Resettable::Reset)
-    } else {
-        arg
-    };
-    if is_switch {
+    if is_named(&arg, SWITCH) {
         arg.num_args(0..=1)
             .require_equals(true)
             .default_missing_value("true")
@@ -84,6 +73,25 @@ fn pflag_habits(arg: Arg) -> Arg {
     } else {
         arg.allow_hyphen_values(true)
     }
+}
+
+/// Each flag's value may come from the environment. Values found there are never shown in the help: one is a token.
+fn from_environment(arg: Arg) -> Arg {
+    let Some(flag) = arg.get_long().filter(|flag| *flag != VERSION) else {
+        return arg;
+    };
+    let variable = environment_variable(flag);
+    let value = std::env::var_os(&variable);
+    if value.is_some_and(|value| is_nobodys(&value, is_named(&arg, PORT))) {
+        arg
+    } else {
+        arg.env(variable)
+    }
+}
+
+fn is_named(arg: &Arg, name: &str) -> bool {
+    arg.get_value_names()
+        .is_some_and(|names| names.iter().any(|it| it == name))
 }
 
 /// Whether an environment variable counts as unset: it is empty, or Kubernetes wrote it. A Service named podiam-metrics

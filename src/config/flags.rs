@@ -1,6 +1,6 @@
 //! The agent's flags as they were written, by topic: kube2iam's and podiam's own. Only names, help and defaults live
 //! here; nothing is judged. [`super::validate`] takes each struct apart field by field, so that a new flag cannot be
-//! forgotten.
+//! forgotten. Its environment variable follows from its name, see [`super::cli`].
 //!
 //! Values stay text, because clap stops at the first bad one and an operator wants to see all of them.
 #![allow(
@@ -46,7 +46,6 @@ pub(super) struct Flags {
     pub(super) logs: LogFlags,
 
     /// Print the version and exit
-    // The one flag without an environment variable: images like to set PODIAM_VERSION to their own version.
     #[arg(long, value_name = SWITCH, default_value = "false", help_heading = KUBE2IAM)]
     pub(super) version: String,
 
@@ -60,54 +59,39 @@ pub(super) struct Flags {
 #[command(next_help_heading = KUBE2IAM)]
 pub(super) struct PodFlags {
     /// Kubeconfig for the API server; wins over --api-server [default: the pod's service account]
-    #[arg(long, env = "PODIAM_KUBECONFIG", value_name = "PATH")]
+    #[arg(long, value_name = "PATH")]
     pub(super) kubeconfig: Option<String>,
 
     /// URL of the API server; needs --api-token
-    #[arg(long, env = "PODIAM_API_SERVER", value_name = "URL")]
+    #[arg(long, value_name = "URL")]
     pub(super) api_server: Option<String>,
 
     /// Bearer token for --api-server
-    #[arg(long, env = "PODIAM_API_TOKEN", value_name = "TOKEN", value_parser = |text: &str| Ok::<_, Infallible>(Secret::new(text)))]
+    #[arg(long, value_name = "TOKEN", value_parser = |text: &str| Ok::<_, Infallible>(Secret::new(text)))]
     pub(super) api_token: Option<Secret>,
 
     /// Do not verify the API server's certificate
-    #[arg(long, env = "PODIAM_INSECURE", value_name = SWITCH, default_value = "false")]
+    #[arg(long, value_name = SWITCH, default_value = "false")]
     pub(super) insecure: String,
 
     /// List everything anew at least this often, beside watching; 0: never
-    #[arg(
-        long,
-        env = "PODIAM_CACHE_RESYNC_PERIOD",
-        value_name = "DURATION",
-        default_value = "30m"
-    )]
+    #[arg(long, value_name = "DURATION", default_value = "30m")]
     pub(super) cache_resync_period: String,
 
     /// Accepted and without effect: two live pods on one address are both refused
-    #[arg(long, env = "PODIAM_RESOLVE_DUPLICATE_CACHE_IPS", value_name = SWITCH, default_value = "false")]
+    #[arg(long, value_name = SWITCH, default_value = "false")]
     pub(super) resolve_duplicate_cache_ips: String,
 
     /// Accepted and without effect: an unknown pod waits for the watch event, at most 400ms
-    #[arg(
-        long,
-        env = "PODIAM_BACKOFF_MAX_INTERVAL",
-        value_name = "DURATION",
-        default_value = "1s"
-    )]
+    #[arg(long, value_name = "DURATION", default_value = "1s")]
     pub(super) backoff_max_interval: String,
 
     /// Accepted and without effect: an unknown pod waits for the watch event, at most 400ms
-    #[arg(
-        long,
-        env = "PODIAM_BACKOFF_MAX_ELAPSED_TIME",
-        value_name = "DURATION",
-        default_value = "2s"
-    )]
+    #[arg(long, value_name = "DURATION", default_value = "2s")]
     pub(super) backoff_max_elapsed_time: String,
 
     /// Take pods and namespaces from this manifest, or folder of manifests, and from no cluster
-    #[arg(long, env = "PODIAM_WORKLOADS", value_name = "PATH", help_heading = PODIAM)]
+    #[arg(long, value_name = "PATH", help_heading = PODIAM)]
     pub(super) workloads: Option<String>,
 }
 
@@ -116,12 +100,16 @@ pub(super) struct PodFlags {
 #[command(next_help_heading = KUBE2IAM)]
 pub(super) struct NodeFlags {
     /// Name of this node: only its pods are watched [default: every pod of the cluster]
-    #[arg(long, env = "PODIAM_NODE", value_name = "NAME")]
+    #[arg(long, value_name = "NAME")]
     pub(super) node: Option<String>,
 
     /// This node's address: where pods' requests are sent to, and part of /healthz
-    #[arg(long, env = "PODIAM_HOST_IP", value_name = "IP")]
+    #[arg(long, value_name = "IP")]
     pub(super) host_ip: Option<String>,
+
+    /// This node's IPv6 address: where pods' requests to fd00:ec2::254 are sent to [default: they are refused]
+    #[arg(long, env = "PODIAM_HOST_IP6", value_name = "IP", help_heading = PODIAM)]
+    pub(super) host_ip6: Option<String>,
 }
 
 /// Sockets, and the threads behind them.
@@ -129,20 +117,20 @@ pub(super) struct NodeFlags {
 #[command(next_help_heading = KUBE2IAM)]
 pub(super) struct ListenFlags {
     /// Port that pods are answered on, at --host-ip or at every address; 0: any free one, without --intercept
-    #[arg(long, env = "PODIAM_APP_PORT", value_name = PORT, default_value = "8181")]
+    #[arg(long, value_name = PORT, default_value = "8181")]
     pub(super) app_port: String,
 
     /// Port of /metrics, /healthz and /readyz, at --host-ip or at every address; the same as --app-port means the default
     /// [default: 9181, at --host-ip or at 127.0.0.1]
-    #[arg(long, env = "PODIAM_METRICS_PORT", value_name = PORT)]
+    #[arg(long, value_name = PORT)]
     pub(super) metrics_port: Option<String>,
 
     /// Serve /debug/store, on the port of /metrics and never on the pods'
-    #[arg(long, env = "PODIAM_DEBUG", value_name = SWITCH, default_value = "false")]
+    #[arg(long, value_name = SWITCH, default_value = "false")]
     pub(super) debug: String,
 
     /// Threads that answer pods, 1 to 64
-    #[arg(long, env = "PODIAM_DATA_WORKERS", value_name = "NUMBER", default_value = "2", help_heading = PODIAM)]
+    #[arg(long, value_name = "NUMBER", default_value = "2", help_heading = PODIAM)]
     pub(super) data_workers: String,
 }
 
@@ -151,32 +139,28 @@ pub(super) struct ListenFlags {
 #[command(next_help_heading = KUBE2IAM)]
 pub(super) struct RoleFlags {
     /// What completes a role's name to an ARN, such as arn:aws:iam::123456789012:role/
-    #[arg(long, env = "PODIAM_BASE_ROLE_ARN", value_name = "ARN")]
+    #[arg(long, value_name = "ARN")]
     pub(super) base_role_arn: Option<String>,
 
     /// Take the base ARN from this instance's profile
-    #[arg(long, env = "PODIAM_AUTO_DISCOVER_BASE_ARN", value_name = SWITCH, default_value = "false")]
+    #[arg(long, value_name = SWITCH, default_value = "false")]
     pub(super) auto_discover_base_arn: String,
 
     /// Take the base ARN and the default role from this instance's profile
-    #[arg(long, env = "PODIAM_AUTO_DISCOVER_DEFAULT_ROLE", value_name = SWITCH, default_value = "false")]
+    #[arg(long, value_name = SWITCH, default_value = "false")]
     pub(super) auto_discover_default_role: String,
 
-    /// Role of the pods that have no role annotation: a name, a path and name, or an ARN
-    #[arg(long, env = "PODIAM_DEFAULT_ROLE", value_name = "ROLE")]
+    /// Role of the pods that have no role annotation: a name, a path and name, or an ARN; pods of every namespace may have
+    /// it, also with --namespace-restrictions
+    #[arg(long, value_name = "ROLE")]
     pub(super) default_role: Option<String>,
 
-    /// Let a pod have only the roles that its namespace's annotation lists
-    #[arg(long, env = "PODIAM_NAMESPACE_RESTRICTIONS", value_name = SWITCH, default_value = "false")]
+    /// Let a pod have only the roles that its namespace's annotation lists, and the default role
+    #[arg(long, value_name = SWITCH, default_value = "false")]
     pub(super) namespace_restrictions: String,
 
     /// How the namespace's list is read: glob, or regexp (anchored at both ends)
-    #[arg(
-        long,
-        env = "PODIAM_NAMESPACE_RESTRICTION_FORMAT",
-        value_name = "FORMAT",
-        default_value = "glob"
-    )]
+    #[arg(long, value_name = "FORMAT", default_value = "glob")]
     pub(super) namespace_restriction_format: String,
 }
 
@@ -185,18 +169,12 @@ pub(super) struct RoleFlags {
 #[command(next_help_heading = KUBE2IAM)]
 pub(super) struct AnnotationFlags {
     /// Key of the pod annotation that names the role
-    #[arg(
-        long,
-        env = "PODIAM_IAM_ROLE_KEY",
-        value_name = "KEY",
-        default_value = "iam.amazonaws.com/role"
-    )]
+    #[arg(long, value_name = "KEY", default_value = "iam.amazonaws.com/role")]
     pub(super) iam_role_key: String,
 
     /// Key of the pod annotation that holds the external ID
     #[arg(
         long,
-        env = "PODIAM_IAM_EXTERNAL_ID",
         value_name = "KEY",
         default_value = "iam.amazonaws.com/external-id"
     )]
@@ -205,7 +183,6 @@ pub(super) struct AnnotationFlags {
     /// Key of the namespace annotation that lists roles
     #[arg(
         long,
-        env = "PODIAM_NAMESPACE_KEY",
         value_name = "KEY",
         default_value = "iam.amazonaws.com/allowed-roles"
     )]
@@ -218,33 +195,28 @@ pub(super) struct AnnotationFlags {
 pub(super) struct SessionFlags {
     /// Age at which a session is refreshed: 1s or more, and less than --iam-session-duration [default: half of
     /// --iam-session-duration]
-    #[arg(long, env = "PODIAM_IAM_ROLE_SESSION_TTL", value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION")]
     pub(super) iam_role_session_ttl: Option<String>,
 
     /// How long a role that STS refuses is not asked for again; 0: 5s to 30s
-    #[arg(
-        long,
-        env = "PODIAM_IAM_ROLE_ERROR_TTL",
-        value_name = "DURATION",
-        default_value = "0"
-    )]
+    #[arg(long, value_name = "DURATION", default_value = "0")]
     pub(super) iam_role_error_ttl: String,
 
     /// Accepted and without effect: STS is always asked at its regional endpoint
-    #[arg(long, env = "PODIAM_USE_REGIONAL_STS_ENDPOINT", value_name = SWITCH, default_value = "false")]
+    #[arg(long, value_name = SWITCH, default_value = "false")]
     pub(super) use_regional_sts_endpoint: String,
 
     /// What a session is named after: pod (namespace, pod and UID), or role (one session per role and node) [default: pod;
     /// role when started as kube2iam]
-    #[arg(long, env = "PODIAM_SESSION", value_name = "KIND", help_heading = PODIAM)]
+    #[arg(long, value_name = "KIND", help_heading = PODIAM)]
     pub(super) session: Option<String>,
 
     /// Life of a session, 15m to 12h; AWS allows at most 1h where the node's own credentials are a role's
-    #[arg(long, env = "PODIAM_IAM_SESSION_DURATION", value_name = "DURATION", default_value = "1h", help_heading = PODIAM)]
+    #[arg(long, value_name = "DURATION", default_value = "1h", help_heading = PODIAM)]
     pub(super) iam_session_duration: String,
 
     /// Region of the STS endpoint [default: from AWS_REGION, the profile or the instance]
-    #[arg(long, env = "PODIAM_AWS_REGION", value_name = "REGION", help_heading = PODIAM)]
+    #[arg(long, value_name = "REGION", help_heading = PODIAM)]
     pub(super) aws_region: Option<String>,
 }
 
@@ -253,16 +225,16 @@ pub(super) struct SessionFlags {
 #[command(next_help_heading = KUBE2IAM)]
 pub(super) struct InterceptionFlags {
     /// The same as --intercept=nftables
-    #[arg(long, env = "PODIAM_IPTABLES", value_name = SWITCH, default_value = "false")]
+    #[arg(long, value_name = SWITCH, default_value = "false")]
     pub(super) iptables: String,
 
     /// Interfaces that pods come in on: a comma list such as eni+, cali+,veth0 or !eth0 [default: every interface]
-    #[arg(long, env = "PODIAM_HOST_INTERFACE", value_name = "INTERFACES")]
+    #[arg(long, value_name = "INTERFACES")]
     pub(super) host_interface: Option<String>,
 
     /// How pods' requests get here: nftables (podiam's own table; needs --host-ip), or none (rules that are not podiam's)
     /// [default: none]
-    #[arg(long, env = "PODIAM_INTERCEPT", value_name = "MODE", help_heading = PODIAM)]
+    #[arg(long, value_name = "MODE", help_heading = PODIAM)]
     pub(super) intercept: Option<String>,
 }
 
@@ -271,43 +243,28 @@ pub(super) struct InterceptionFlags {
 #[command(next_help_heading = PODIAM)]
 pub(super) struct MetadataFlags {
     /// Host, or host:port, of the real metadata service
-    #[arg(long, env = "PODIAM_METADATA_ADDR", value_name = "HOST", default_value = "169.254.169.254", help_heading = KUBE2IAM)]
+    #[arg(long, value_name = "HOST", default_value = "169.254.169.254", help_heading = KUBE2IAM)]
     pub(super) metadata_addr: String,
 
     /// Requests without an IMDSv2 token: optional answers them, required refuses them
-    #[arg(
-        long,
-        env = "PODIAM_IMDSV2",
-        value_name = "MODE",
-        default_value = "optional"
-    )]
+    #[arg(long, value_name = "MODE", default_value = "optional")]
     pub(super) imdsv2: String,
 
     /// Folder for the key of IMDSv2 tokens, so that they outlive a restart [default: a key for each run]
-    #[arg(long, env = "PODIAM_STATE_DIR", value_name = "PATH")]
+    #[arg(long, value_name = "PATH")]
     pub(super) state_dir: Option<String>,
 
     /// What pods may read of the real metadata service: none, minimal (what SDKs need) or safe (what SDKs and common tools
     /// need)
-    #[arg(
-        long,
-        env = "PODIAM_METADATA",
-        value_name = "PROFILE",
-        default_value = "safe"
-    )]
+    #[arg(long, value_name = "PROFILE", default_value = "safe")]
     pub(super) metadata: String,
 
     /// A further document that pods may read, such as meta-data/placement/host-id; repeatable, or a comma list
-    #[arg(
-        long,
-        env = "PODIAM_METADATA_ALLOW",
-        value_name = "PATH",
-        value_delimiter = ','
-    )]
+    #[arg(long, value_name = "PATH", value_delimiter = ',')]
     pub(super) metadata_allow: Vec<String>,
 
     /// Let pods read user-data, which often holds bootstrap secrets
-    #[arg(long, env = "PODIAM_ALLOW_USER_DATA", value_name = SWITCH, default_value = "false")]
+    #[arg(long, value_name = SWITCH, default_value = "false")]
     pub(super) allow_user_data: String,
 }
 
@@ -316,28 +273,18 @@ pub(super) struct MetadataFlags {
 #[command(next_help_heading = KUBE2IAM)]
 pub(super) struct LogFlags {
     /// text, or json (one object a line)
-    #[arg(
-        long,
-        env = "PODIAM_LOG_FORMAT",
-        value_name = "FORMAT",
-        default_value = "text"
-    )]
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(super) log_format: String,
 
     /// panic, fatal, error, warn, warning, info, debug or trace
-    #[arg(
-        long,
-        env = "PODIAM_LOG_LEVEL",
-        value_name = "LEVEL",
-        default_value = "info"
-    )]
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub(super) log_level: String,
 
     /// Log at debug level, whatever --log-level says
-    #[arg(long, env = "PODIAM_VERBOSE", value_name = SWITCH, default_value = "false")]
+    #[arg(long, value_name = SWITCH, default_value = "false")]
     pub(super) verbose: String,
 
     /// Which requests are logged: all, refused (and failed) or none
-    #[arg(long, env = "PODIAM_ACCESS_LOG", value_name = "WHICH", default_value = "refused", help_heading = PODIAM)]
+    #[arg(long, value_name = "WHICH", default_value = "refused", help_heading = PODIAM)]
     pub(super) access_log: String,
 }

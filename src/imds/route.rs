@@ -1,13 +1,15 @@
 //! The request line, read strictly: it becomes a [`Route`] or it is refused. Nothing a client can write leads anywhere
 //! else, and no byte of it goes upstream: a route holds either our own words or a role's name to be compared.
 
-use std::net::IpAddr;
+mod headers;
+mod rejection;
 
-use hyper::http::uri::Authority;
-use hyper::{HeaderMap, Method, Uri, Version, header};
-use thiserror::Error;
+use hyper::{Method, Uri};
 
 use super::allow::{AllowList, MetadataPath};
+
+pub use headers::check_headers;
+pub use rejection::Rejection;
 
 /// Longest request target that can name something of ours: the longest ARN is 2,048 characters.
 const MAX_TARGET: usize = 2300;
@@ -31,53 +33,6 @@ pub enum Route<'a> {
     Metadata(MetadataPath),
     /// `GET /healthz`: only for the node itself.
     Health,
-}
-
-/// Why a request line, or the headers that go with it, is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum Rejection {
-    /// Characters or forms that no client of IMDS sends.
-    #[error("malformed request: {0}")]
-    Malformed(&'static str),
-    /// Nothing is there, or nothing that a pod may see.
-    #[error("not found")]
-    NotFound,
-    /// The path exists, but not for this method.
-    #[error("method not allowed; allowed: {0}")]
-    MethodNotAllowed(&'static str),
-    /// The Host header names something else than the metadata service.
-    #[error("the Host header must be the metadata service's address")]
-    ForeignHost,
-    /// The TTL asked for a token is missing or out of range.
-    #[error("X-aws-ec2-metadata-token-ttl-seconds must be a number from 1 to 21600")]
-    BadTokenTtl,
-    /// A token was asked for through a proxy.
-    #[error("tokens are not given to requests with X-Forwarded-For")]
-    ForwardedToken,
-}
-
-impl Rejection {
-    /// The HTTP status.
-    pub fn status(self) -> u16 {
-        match self {
-            Self::Malformed(_) | Self::BadTokenTtl => 400,
-            Self::ForeignHost | Self::ForwardedToken => 403,
-            Self::NotFound => 404,
-            Self::MethodNotAllowed(_) => 405,
-        }
-    }
-
-    /// A short, stable name: metric label and log field.
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::Malformed(_) => "malformed-request",
-            Self::ForeignHost => "foreign-host",
-            Self::NotFound => "not-found",
-            Self::MethodNotAllowed(_) => "method-not-allowed",
-            Self::BadTokenTtl => "bad-token-ttl",
-            Self::ForwardedToken => "forwarded-token",
-        }
-    }
 }
 
 /// Reads a request line.
@@ -174,54 +129,6 @@ fn is_version(version: &str) -> bool {
                 _ => byte.is_ascii_digit(),
             }))
 }
-
-/// Checks what must hold of the headers of every request: the Host is the metadata service (an address, never a name:
-/// a name is how DNS rebinding gets here), and there is no body.
-pub fn check_headers(
-    headers: &HeaderMap,
-    version: Version,
-    local: IpAddr,
-) -> Result<(), Rejection> {
-    let mut hosts = headers.get_all(header::HOST).iter();
-    match (hosts.next(), hosts.next()) {
-        (None, None) if version == Version::HTTP_10 => {}
-        (None, None) => return Err(Rejection::Malformed("the Host header is missing")),
-        (Some(host), None) => check_host(host.as_bytes(), local)?,
-        _ => return Err(Rejection::Malformed("more than one Host header")),
-    }
-    if headers.contains_key(header::TRANSFER_ENCODING) {
-        return Err(Rejection::Malformed("no request here has a body"));
-    }
-    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
-    match (lengths.next(), lengths.next()) {
-        (None, None) => Ok(()),
-        (Some(length), None) if length.as_bytes() == b"0" => Ok(()),
-        _ => Err(Rejection::Malformed("no request here has a body")),
-    }
-}
-
-fn check_host(host: &[u8], local: IpAddr) -> Result<(), Rejection> {
-    // What nearly every request says; the rest is for tests, probes and IPv6.
-    if host == b"169.254.169.254" {
-        return Ok(());
-    }
-    let authority = Authority::try_from(host).map_err(|_| Rejection::ForeignHost)?;
-    if authority.as_str().contains('@') {
-        return Err(Rejection::ForeignHost);
-    }
-    let address = authority
-        .host()
-        .trim_start_matches('[')
-        .trim_end_matches(']')
-        .parse::<IpAddr>();
-    match address {
-        Ok(address) if address == IPV4_IMDS || address == IPV6_IMDS || address == local => Ok(()),
-        _ => Err(Rejection::ForeignHost),
-    }
-}
-
-const IPV4_IMDS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(169, 254, 169, 254));
-const IPV6_IMDS: IpAddr = IpAddr::V6(std::net::Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254));
 
 #[cfg(test)]
 mod tests {
@@ -384,64 +291,6 @@ mod tests {
                 "{method}"
             );
         }
-    }
-
-    #[test]
-    fn the_host_must_be_the_service_itself_and_nothing_has_a_body() {
-        let local: IpAddr = "10.0.0.1".parse().unwrap();
-        let check = |lines: &[(&str, &str)], version| {
-            let mut headers = HeaderMap::new();
-            for (name, value) in lines {
-                headers.append(
-                    header::HeaderName::from_bytes(name.as_bytes()).unwrap(),
-                    value.parse().unwrap(),
-                );
-            }
-            check_headers(&headers, version, local).map_err(Rejection::status)
-        };
-        for (host, expected) in [
-            ("169.254.169.254", Ok(())),
-            ("169.254.169.254:80", Ok(())),
-            ("[fd00:ec2::254]", Ok(())),
-            ("10.0.0.1:8181", Ok(())),
-            ("10.0.0.2", Err(403)),
-            ("metadata.google.internal", Err(403)),
-            ("169.254.169.254.attacker.example", Err(403)),
-            ("2852039166", Err(403)),
-            ("0xa9fea9fe", Err(403)),
-            ("user@169.254.169.254", Err(403)),
-            ("localhost", Err(403)),
-            ("", Err(403)),
-        ] {
-            assert_eq!(
-                check(&[("host", host)], Version::HTTP_11),
-                expected,
-                "{host}"
-            );
-        }
-        let host = ("host", "169.254.169.254");
-        assert_eq!(check(&[], Version::HTTP_11), Err(400));
-        assert_eq!(check(&[], Version::HTTP_10), Ok(()));
-        assert_eq!(check(&[host, host], Version::HTTP_11), Err(400));
-        assert_eq!(
-            check(&[host, ("content-length", "0")], Version::HTTP_11),
-            Ok(())
-        );
-        assert_eq!(
-            check(&[host, ("content-length", "5")], Version::HTTP_11),
-            Err(400)
-        );
-        assert_eq!(
-            check(
-                &[host, ("content-length", "0"), ("content-length", "0")],
-                Version::HTTP_11
-            ),
-            Err(400)
-        );
-        assert_eq!(
-            check(&[host, ("transfer-encoding", "chunked")], Version::HTTP_11),
-            Err(400)
-        );
     }
 
     proptest! {

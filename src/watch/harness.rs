@@ -54,15 +54,23 @@ impl Watch {
 
     /// The same, once it says `text`.
     pub(super) async fn failure_saying(&mut self, text: &str) -> String {
-        let failing = |status: &SourceStatus| matches!(&status.pods, SyncState::Failing { error, .. } if error.contains(text));
+        let failing = |status: &SourceStatus| matches!(&status.pods.state, SyncState::Failing { error, .. } if error.contains(text));
         let status = within("failure", self.status.wait_for(failing))
             .await
             .unwrap()
             .clone();
-        match status.pods {
+        match status.pods.state {
             SyncState::Failing { error, .. } => error,
             other => panic!("{other:?}"),
         }
+    }
+
+    /// Waits until reading the pods has failed so often, the same way or another.
+    pub(super) async fn failed_times(&mut self, times: u64) {
+        let failed = |status: &SourceStatus| status.pods.failures >= times;
+        within("failure more", self.status.wait_for(failed))
+            .await
+            .unwrap();
     }
 
     /// The pod at an address now.

@@ -20,7 +20,7 @@ use crate::config::PodSource;
 use crate::index::{Event, Index};
 use crate::workload::AnnotationKeys;
 
-pub use status::{Resource, SourceStatus, SyncState};
+pub use status::{MAX_VIEW_AGE, Resource, SourceStatus, SyncState, View};
 
 /// What a source tells.
 #[derive(Debug)]
@@ -136,7 +136,7 @@ mod tests {
 
         let folding = tokio::spawn(fold(inbox, index, status));
         seen.changed().await.unwrap();
-        assert_eq!(seen.borrow().namespaces, synced);
+        assert_eq!(seen.borrow().namespaces.state, synced);
         let snapshot = reader.snapshot();
         assert_eq!(
             snapshot

@@ -32,7 +32,8 @@ impl BaseArn {
         &self.0
     }
 
-    /// The ARN of the role that `value`, a name or a path and a name, stands for.
+    /// The ARN of the role that `value`, a name or a path and a name, stands for below this base. For what may be a
+    /// whole ARN as well, there is [`RoleArn::complete`].
     pub fn complete(&self, value: &str) -> Result<RoleArn, ArnError> {
         RoleArn::parse(&format!("{}{value}", self.0))
     }

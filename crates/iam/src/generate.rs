@@ -23,7 +23,15 @@ pub(crate) fn base() -> impl Strategy<Value = BaseArn> {
     })
 }
 
+/// A base ARN and a role directly below it.
+pub(crate) fn role_below() -> impl Strategy<Value = (BaseArn, RoleArn)> {
+    (base(), segment()).prop_map(|(base, name)| {
+        let role = base.complete(&name).unwrap();
+        (base, role)
+    })
+}
+
 /// A role's ARN.
 pub(crate) fn role() -> impl Strategy<Value = RoleArn> {
-    (base(), segment()).prop_map(|(base, name)| base.complete(&name).unwrap())
+    role_below().prop_map(|(_, role)| role)
 }

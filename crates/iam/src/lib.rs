@@ -5,7 +5,8 @@
 //! |---|---|
 //! | `partition` | the AWS partitions: never write `arn:aws:` by hand |
 //! | `arn` | [`RoleArn`], what may be sent to `AssumeRole`, and why a text is not one |
-//! | `base` | [`BaseArn`], which completes a role's name to its ARN |
+//! | `base` | [`BaseArn`], below which short names stand for roles |
+//! | `complete` | [`RoleArn::complete`], from a name or an ARN to the role that it stands for |
 //! | `glob`, `pattern` | [`RolePattern`], which roles a namespace may have |
 //! | `session` | [`SessionName`], what `CloudTrail` shows |
 //! | `external_id` | [`ExternalId`] |
@@ -17,6 +18,7 @@
 mod arn;
 mod base;
 mod charset;
+mod complete;
 pub mod documents;
 mod external_id;
 mod fnv;
@@ -30,6 +32,7 @@ mod session;
 
 pub use arn::{ArnError, RoleArn};
 pub use base::BaseArn;
+pub use complete::CompleteError;
 pub use external_id::{ExternalId, ExternalIdError};
 pub use glob::Glob;
 pub use partition::{Partition, UnknownPartition};

@@ -4,82 +4,71 @@ use proptest::prelude::*;
 
 use super::*;
 
-#[test]
-fn a_namespaces_globs_are_held_against_the_whole_arn() {
-    let policy = restricted(RestrictionFormat::Glob);
-    let app = "arn:aws:iam::123456789012:role/app";
-    for (allowed, role, expected) in [
-        (r#"["app"]"#, "app", app),
-        (r#"["other", "app"]"#, "app", app),
-        (r#"["a*"]"#, "app", app),
-        (r#"["*"]"#, "app", app),
-        (r#"["arn:aws:iam::123456789012:role/app"]"#, "app", app),
-        (r#"["arn:aws:iam::*:role/app"]"#, "app", app),
-        (
-            r#"["team/*"]"#,
-            "team/a/b",
-            "arn:aws:iam::123456789012:role/team/a/b",
-        ),
-        (r#"["app"]"#, "app2", "namespace-forbids"),
-        (r#"["app"]"#, "x/app", "namespace-forbids"),
-        (r#"["App"]"#, "app", "namespace-forbids"),
-        (r#"["app?"]"#, "app2", "namespace-forbids"),
-        (
-            r#"["*"]"#,
-            "arn:aws:iam::210987654321:role/app",
-            "namespace-forbids",
-        ),
-        (
-            r#"["app"]"#,
-            "arn:aws:iam::210987654321:role/app",
-            "namespace-forbids",
-        ),
-        (
-            r#"["app"]"#,
-            "arn:aws-cn:iam::123456789012:role/app",
-            "namespace-forbids",
-        ),
-        (
-            r#"["ARN:aws:iam::123456789012:role/app"]"#,
-            "app",
-            "namespace-forbids",
-        ),
-        (r#"[""]"#, "app", "namespace-forbids"),
-        ("[]", "app", "namespace-forbids"),
-    ] {
+const APP: &str = "arn:aws:iam::123456789012:role/app";
+const FORBIDDEN: &str = "namespace-forbids";
+
+/// Asserts what becomes of a pod's annotation under a namespace's list.
+fn assert_guarded(format: RestrictionFormat, table: &[(&str, &str, &str)]) {
+    let policy = restricted(format);
+    for (allowed, role, expected) in table {
         let decision = policy.decide(&pod(Some(role)), Some(&team(Some(allowed))));
-        assert_eq!(outcome(decision), expected, "{allowed} {role}");
+        assert_eq!(outcome(decision), *expected, "{allowed} {role}");
     }
 }
 
 #[test]
+fn a_namespaces_globs_are_held_against_the_whole_arn() {
+    let below = "arn:aws:iam::123456789012:role/team/a/b";
+    let other_account = "arn:aws:iam::210987654321:role/app";
+    let other_partition = "arn:aws-cn:iam::123456789012:role/app";
+    let odd_case = r#"["ARN:aws:iam::123456789012:role/app"]"#;
+    assert_guarded(
+        RestrictionFormat::Glob,
+        &[
+            (r#"["app"]"#, "app", APP),
+            (r#"["other", "app"]"#, "app", APP),
+            (r#"["a*"]"#, "app", APP),
+            (r#"["*"]"#, "app", APP),
+            (r#"["arn:aws:iam::123456789012:role/app"]"#, "app", APP),
+            (r#"["arn:aws:iam::*:role/app"]"#, "app", APP),
+            (r#"["team/*"]"#, "team/a/b", below),
+            (r#"["app"]"#, "app2", FORBIDDEN),
+            (r#"["app"]"#, "x/app", FORBIDDEN),
+            (r#"["App"]"#, "app", FORBIDDEN),
+            (r#"["app?"]"#, "app2", FORBIDDEN),
+            (r#"["*"]"#, other_account, FORBIDDEN),
+            (r#"["app"]"#, other_account, FORBIDDEN),
+            (r#"["app"]"#, other_partition, FORBIDDEN),
+            (odd_case, "app", FORBIDDEN),
+            (r#"[""]"#, "app", FORBIDDEN),
+            ("[]", "app", FORBIDDEN),
+        ],
+    );
+}
+
+#[test]
 fn a_namespaces_regular_expressions_are_anchored_below_the_base() {
-    let policy = restricted(RestrictionFormat::Regexp);
-    let app = "arn:aws:iam::123456789012:role/app";
-    for (allowed, role, expected) in [
-        (r#"["app"]"#, "app", app),
-        (r#"["a.p|b"]"#, "app", app),
-        (r#"["arn:aws:iam::\\d+:role/.*"]"#, "app", app),
-        (r#"[".*"]"#, "app", app),
-        (r#"["app"]"#, "app-admin", "namespace-forbids"),
-        (r#"["app"]"#, "my-app", "namespace-forbids"),
-        (r#"["x|app"]"#, "my-app", "namespace-forbids"),
-        (
-            r#"[".*"]"#,
-            "arn:aws:iam::210987654321:role/app",
-            "namespace-forbids",
-        ),
-        (
-            r#"["arn:aws:iam::123456789012:role/app"]"#,
-            "app2",
-            "namespace-forbids",
-        ),
-        (r#"[""]"#, "app", "namespace-forbids"),
-        (r#"["app", "b(c"]"#, "app", "namespace-annotation-invalid"),
-    ] {
-        let decision = policy.decide(&pod(Some(role)), Some(&team(Some(allowed))));
-        assert_eq!(outcome(decision), expected, "{allowed} {role}");
-    }
+    let other_account = "arn:aws:iam::210987654321:role/app";
+    assert_guarded(
+        RestrictionFormat::Regexp,
+        &[
+            (r#"["app"]"#, "app", APP),
+            (r#"["a.p|b"]"#, "app", APP),
+            (r#"["arn:aws:iam::\\d+:role/.*"]"#, "app", APP),
+            (r#"[".*"]"#, "app", APP),
+            (r#"["app"]"#, "app-admin", FORBIDDEN),
+            (r#"["app"]"#, "my-app", FORBIDDEN),
+            (r#"["x|app"]"#, "my-app", FORBIDDEN),
+            (r#"[".*"]"#, other_account, FORBIDDEN),
+            (
+                r#"["arn:aws:iam::123456789012:role/app"]"#,
+                "app2",
+                FORBIDDEN,
+            ),
+            (r#"[""]"#, "app", FORBIDDEN),
+            (r#"["app", "b(c"]"#, "app", "namespace-annotation-invalid"),
+        ],
+    );
 }
 
 #[test]
@@ -186,15 +175,14 @@ fn restrictions_fail_closed_until_the_namespace_is_known() {
         name: "other".into(),
         allowed_roles: Some(r#"["*"]"#.into()),
     };
-    let app = "arn:aws:iam::123456789012:role/app";
     for (policy, namespace, expected) in [
-        (&open, None, app),
-        (&open, Some(team(None)), app),
-        (&open, Some(team(Some("not JSON"))), app),
+        (&open, None, APP),
+        (&open, Some(team(None)), APP),
+        (&open, Some(team(Some("not JSON"))), APP),
         (&guarded, None, "unknown-namespace"),
         (&guarded, Some(another), "unknown-namespace"),
         (&guarded, Some(team(None)), "namespace-allows-nothing"),
-        (&guarded, Some(team(Some(r#"["app"]"#))), app),
+        (&guarded, Some(team(Some(r#"["app"]"#))), APP),
     ] {
         let decision = policy.decide(&pod(Some("app")), namespace.as_ref());
         assert_eq!(outcome(decision), expected, "{namespace:?}");

@@ -1,6 +1,6 @@
 //! Judges what decides a pod's role: base ARN, default role, restrictions, and the annotations that are read.
 
-use podiam_iam::{BaseArn, RoleArn};
+use podiam_iam::{BaseArn, CompleteError, RoleArn};
 
 use super::given;
 use crate::config::check::{self, Check};
@@ -89,20 +89,20 @@ fn base_arn(text: &str) -> Result<BaseArn, String> {
 
 /// Whether a default role is, or can become, the ARN of a role.
 fn default_role_fits(value: &str, base: &Discoverable<BaseArn>) -> Result<(), String> {
-    let wrong = |error| format!("not a role's name, path and name, or ARN: {error}");
-    if RoleArn::is_meant(value) {
-        return RoleArn::parse(value).map(drop).map_err(wrong);
-    }
-    match base {
-        Discoverable::Given(base) => base.complete(value).map(drop).map_err(wrong),
+    let base = match base {
+        Discoverable::Given(base) => Some(base.clone()),
         // Any account does: only the name is judged.
-        Discoverable::Discover => {
-            RoleArn::parse(&format!("arn:aws:iam::123456789012:role/{value}")).map(drop).map_err(wrong)
-        }
-        Discoverable::Absent => {
-            Err("a name needs --base-role-arn or --auto-discover-base-arn to complete it; else write its ARN".to_owned())
-        }
-    }
+        Discoverable::Discover => BaseArn::parse("arn:aws:iam::123456789012:role/").ok(),
+        Discoverable::Absent => None,
+    };
+    RoleArn::complete(value, base.as_ref())
+        .map(drop)
+        .map_err(|error| match error {
+            CompleteError::NoBase => {
+                "a name needs --base-role-arn or --auto-discover-base-arn to complete it; else write its ARN".to_owned()
+            }
+            CompleteError::Arn(error) => format!("not a role's name, path and name, or ARN: {error}"),
+        })
 }
 
 fn restriction_format(check: &mut Check, value: &str) -> RestrictionFormat {

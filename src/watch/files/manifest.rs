@@ -6,6 +6,8 @@
 //! - a namespace that a pod is in exists, without annotations, if no manifest says more of it;
 //! - with `--node`, a pod without `spec.nodeName` is on that node.
 
+mod fault;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -13,10 +15,12 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use serde_saphyr::{Options, Spanned};
-use thiserror::Error;
 
-use crate::watch::objects::{self, ObjectError};
+use self::fault::{Place, Problem};
+use crate::watch::objects;
 use crate::workload::{AnnotationKeys, Namespace, Workload};
+
+pub(super) use self::fault::ManifestError;
 
 /// The text of one file.
 pub(super) struct Source {
@@ -40,38 +44,6 @@ pub(super) struct Skipped {
     pub(super) kind: String,
     /// In a cluster it would make pods: its author may wonder where they are.
     pub(super) makes_pods: bool,
-}
-
-/// What is wrong with a manifest, and where. Empty documents are not counted.
-#[derive(Debug, PartialEq, Eq, Error)]
-#[error("{file}, document {document}{}: {problem}", line.map(|line| format!(" (line {line})")).unwrap_or_default())]
-pub(super) struct ManifestError {
-    file: String,
-    /// From 1.
-    document: usize,
-    /// Where the object begins; a syntax error says by itself where it is.
-    line: Option<u64>,
-    problem: Problem,
-}
-
-#[derive(Debug, PartialEq, Eq, Error)]
-enum Problem {
-    #[error("{0}")]
-    Syntax(String),
-    #[error("kind is missing: this is no Kubernetes manifest")]
-    NoKind,
-    #[error("{0}")]
-    Field(String),
-    #[error("{0}")]
-    Object(#[from] ObjectError),
-    #[error("metadata.{field}: {value:?} is not a name that Kubernetes allows")]
-    Name { field: &'static str, value: String },
-    #[error("the {kind} {name:?} is in {first} already")]
-    Twice {
-        kind: &'static str,
-        name: String,
-        first: String,
-    },
 }
 
 /// A document of any kind: the fields that pods, namespaces and lists have.
@@ -112,25 +84,6 @@ struct Reader<'a> {
     manifests: Manifests,
     /// Where each object was found, by kind and name.
     found: HashMap<(&'static str, String), String>,
-}
-
-/// Where an object stands.
-#[derive(Clone, Copy)]
-struct Place<'a> {
-    file: &'a str,
-    document: usize,
-    line: u64,
-}
-
-impl Place<'_> {
-    fn error(self, problem: impl Into<Problem>) -> ManifestError {
-        ManifestError {
-            file: self.file.to_owned(),
-            document: self.document,
-            line: Some(self.line),
-            problem: problem.into(),
-        }
-    }
 }
 
 impl Reader<'_> {
@@ -310,214 +263,4 @@ fn check_name(place: Place<'_>, field: &'static str, name: &str) -> Result<(), M
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::watch::objects::test_keys;
-    use crate::workload::PodUid;
-
-    fn read_files(files: &[(&str, &str)], node: Option<&str>) -> Result<Manifests, String> {
-        let sources: Vec<Source> = files
-            .iter()
-            .map(|(file, text)| Source {
-                file: (*file).into(),
-                text: (*text).into(),
-            })
-            .collect();
-        read(&sources, node, &test_keys()).map_err(|error| error.to_string())
-    }
-
-    fn read_text(text: &str) -> Result<Manifests, String> {
-        read_files(&[("pods.yaml", text)], None)
-    }
-
-    #[test]
-    fn documents_of_several_kinds_in_one_file_are_read_and_others_skipped() {
-        let manifests = read_text(
-            "\
-# A tutorial's manifest
----
-apiVersion: v1
-kind: Namespace
-metadata:
-  name: shop
-  annotations: {iam.amazonaws.com/allowed-roles: '[\"reader\"]'}
----
----
-apiVersion: v1
-kind: Pod
-metadata:
-  name: web
-  namespace: shop
-  uid: 5f0c
-  creationTimestamp: 2026-01-02T03:04:05Z
-  annotations: {iam.amazonaws.com/role: reader}
-spec: {serviceAccountName: web, containers: [{name: c, image: x}]}
-status: {phase: Running, podIP: 10.0.0.1, podIPs: [{ip: 10.0.0.1}, {ip: '2001:db8::1'}]}
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: web}
----
-apiVersion: v1
-kind: ConfigMap
-data: {spec: x}
-",
-        )
-        .unwrap();
-        let [pod] = manifests.pods.as_slice() else {
-            panic!("{manifests:?}")
-        };
-        assert_eq!(pod.uid, PodUid::new("5f0c"));
-        assert_eq!((&*pod.namespace, &*pod.name), ("shop", "web"));
-        assert_eq!(pod.annotations.role.as_deref(), Some("reader"));
-        assert_eq!(pod.addresses.len(), 2);
-        assert_eq!(
-            manifests.namespaces,
-            [Namespace {
-                name: "shop".into(),
-                allowed_roles: Some("[\"reader\"]".into())
-            }]
-        );
-        let skipped: Vec<_> = manifests
-            .skipped
-            .iter()
-            .map(|one| (one.document, &*one.kind, one.makes_pods))
-            .collect();
-        assert_eq!(skipped, [(3, "Deployment", true), (4, "ConfigMap", false)]);
-    }
-
-    #[test]
-    fn what_a_cluster_would_have_filled_in_has_a_default() {
-        let manifests =
-            read_text("kind: Pod\nmetadata: {name: web, creationTimestamp: null}\n").unwrap();
-        let [pod] = manifests.pods.as_slice() else {
-            panic!("{manifests:?}")
-        };
-        assert_eq!(pod.uid.as_str(), "manifest:default/web");
-        assert_eq!(&*pod.namespace, "default");
-        assert!(!pod.terminal && !pod.host_network && pod.addresses.is_empty());
-        assert_eq!(
-            manifests.namespaces,
-            [Namespace {
-                name: "default".into(),
-                allowed_roles: None
-            }]
-        );
-    }
-
-    #[test]
-    fn lists_are_read_in_yaml_and_json_whether_or_not_their_items_say_what_they_are() {
-        for list in [
-            "kind: List\nitems:\n- kind: Pod\n  metadata: {name: a}\n- kind: Namespace\n  metadata: {name: default}\n",
-            "kind: PodList\nitems:\n- metadata: {name: a}\n",
-            "{\n\t\"kind\": \"List\",\n\t\"items\": [{\"kind\": \"Pod\", \"metadata\": {\"name\": \"a\"}}]\n}\n",
-        ] {
-            let manifests = read_text(list).unwrap();
-            assert_eq!(manifests.pods.len(), 1, "{list}");
-            assert_eq!(manifests.namespaces.len(), 1, "{list}");
-        }
-        assert_eq!(
-            read_text("kind: PodList\nitems: []\n").unwrap(),
-            Manifests::default()
-        );
-    }
-
-    #[test]
-    fn an_error_names_file_document_line_and_field() {
-        let good = "kind: Pod\nmetadata: {name: a}\n---\n";
-        for (text, expected) in [
-            (
-                "kind: Pod\nmetadata: {name: b}\nspec: {hostNetwork: maybe}\n",
-                "pods.yaml, document 2 (line 4): spec.hostNetwork: invalid type: string \"maybe\", expected a boolean",
-            ),
-            (
-                "kind: List\nitems:\n- kind: Pod\n  metadata: {name: b}\n- kind: Pod\n  metadata: {name: c, annotations: {k: 1}}\n",
-                "pods.yaml, document 2 (line 8): metadata.annotations.k: invalid type: integer `1`, expected a string",
-            ),
-            (
-                "kind: Pod\nmetadata: {name: b}\nstatus: {podIP: 10.0.0.256}\n",
-                "pods.yaml, document 2 (line 4): status.podIPs: \"10.0.0.256\" is not an IP address",
-            ),
-            (
-                "kind: Pod\n",
-                "pods.yaml, document 2 (line 4): metadata.name is missing",
-            ),
-            (
-                "kind: Pod\nmetadata: {name: \"b\\nc\"}\n",
-                "pods.yaml, document 2 (line 4): metadata.name: \"b\\nc\" is not a name that Kubernetes allows",
-            ),
-            (
-                "replicas: 2\n",
-                "pods.yaml, document 2 (line 4): kind is missing: this is no Kubernetes manifest",
-            ),
-            (
-                "kind: Pod\nmetadata: {name: [b}\n",
-                "pods.yaml, document 2: ",
-            ),
-            (
-                "kind: Pod\nmetadata: {name: a}\n",
-                "pods.yaml, document 2 (line 4): the Pod \"default/a\" is in pods.yaml, document 1 (line 1) already",
-            ),
-        ] {
-            let error = read_text(&format!("{good}{text}")).unwrap_err();
-            assert!(error.starts_with(expected), "{error:?} is not {expected:?}");
-            assert!(!error.contains('\n'), "{error:?}");
-        }
-    }
-
-    #[test]
-    fn a_syntax_error_says_its_line() {
-        let error = read_text("kind: Pod\nmetadata: {name: a}\n---\nkind: 'x\n").unwrap_err();
-        assert_eq!(
-            error,
-            "pods.yaml, document 2: unclosed quote at line 4, column 7"
-        );
-    }
-
-    #[test]
-    fn two_pods_cannot_have_one_uid() {
-        let files = [
-            ("a.yaml", "kind: Pod\nmetadata: {name: a, uid: u}\n"),
-            ("b.yaml", "kind: Pod\nmetadata: {name: b, uid: u}\n"),
-        ];
-        let error = read_files(&files, None).unwrap_err();
-        assert_eq!(
-            error,
-            "b.yaml, document 1 (line 1): the UID \"u\" is in a.yaml, document 1 (line 1) already"
-        );
-    }
-
-    #[test]
-    fn with_a_node_only_its_own_pods_and_those_of_no_node_are_kept() {
-        let text = "\
-kind: Pod
-metadata: {name: here}
-spec: {nodeName: node-1}
----
-kind: Pod
-metadata: {name: there}
-spec: {nodeName: node-2}
----
-kind: Pod
-metadata: {name: anywhere}
-";
-        let names = |node| {
-            let manifests = read_files(&[("pods.yaml", text)], node).unwrap();
-            manifests
-                .pods
-                .iter()
-                .map(|pod| pod.name.to_string())
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(names(Some("node-1")), ["here", "anywhere"]);
-        assert_eq!(names(None), ["here", "there", "anywhere"]);
-    }
-
-    #[test]
-    fn a_dump_of_a_large_cluster_is_read() {
-        let item = |n: usize| format!("- {{kind: Pod, metadata: {{name: p{n}}}}}\n");
-        let items: String = (0..45_000).map(item).collect();
-        let manifests = read_text(&format!("kind: List\nitems:\n{items}")).unwrap();
-        assert_eq!(manifests.pods.len(), 45_000);
-    }
-}
+mod tests;

@@ -56,34 +56,26 @@ pub(super) async fn watch(path: &Path, scope: Scope<'_>, updates: mpsc::Sender<U
         // Before reading, so that no change falls between the two.
         notices.watch(path);
         let read = read(path, scope).await;
-        if last.as_ref() != Some(&read) {
-            let now = scope.clock.now();
-            let (events, state) = match &read {
-                Ok(manifests) => {
-                    tell_skipped(manifests);
-                    failing_since = None;
-                    (events(manifests), SyncState::Synced { since: now })
-                }
-                Err(error) => {
-                    let since = *failing_since.get_or_insert(now);
-                    (
-                        Vec::new(),
-                        SyncState::Failing {
-                            error: error.clone(),
-                            since,
-                        },
-                    )
-                }
-            };
-            let told = [
-                Update::Events(events),
-                Update::State(Resource::Namespaces, state.clone()),
-                Update::State(Resource::Pods, state),
-            ];
-            for update in told {
-                if updates.send(update).await.is_err() {
-                    return;
-                }
+        let now = scope.clock.now();
+        let told = match &read {
+            Ok(_) if last.as_ref() == Some(&read) => Vec::new(),
+            Ok(manifests) => {
+                tell_skipped(manifests);
+                failing_since = None;
+                let mut told = vec![Update::Events(events(manifests))];
+                told.extend(states(&SyncState::Synced { since: now }));
+                told
+            }
+            // Each time, for each time is a failure.
+            Err(error) => {
+                let error = error.clone();
+                let since = *failing_since.get_or_insert(now);
+                states(&SyncState::Failing { error, since }).into()
+            }
+        };
+        for update in told {
+            if updates.send(update).await.is_err() {
+                return;
             }
         }
         let rescan = if read.is_ok() { RESCAN } else { RESCAN_FAILING };
@@ -91,6 +83,11 @@ pub(super) async fn watch(path: &Path, scope: Scope<'_>, updates: mpsc::Sender<U
         // Either way the next step is to read again.
         let _ = timeout(rescan, notices.next()).await;
     }
+}
+
+/// The files hold both, so both stand alike.
+fn states(state: &SyncState) -> [Update; 2] {
+    [Resource::Namespaces, Resource::Pods].map(|resource| Update::State(resource, state.clone()))
 }
 
 /// Namespaces first, so that no pod is decided without its own.

@@ -126,13 +126,14 @@ async fn a_configmap_volume_is_followed_through_its_links() {
 }
 
 #[tokio::test]
-async fn a_path_that_is_not_there_is_told_and_found_when_it_comes() {
+async fn a_path_that_is_not_there_is_told_at_each_reading_and_found_when_it_comes() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("pods");
     let mut watch = watch(&path);
     let error = watch.failure().await;
     let expected = format!("{path:?} of --workloads cannot be read: No such file or directory");
     assert!(error.starts_with(&expected), "{error}");
+    watch.failed_times(2).await;
 
     fs::create_dir(&path).unwrap();
     fs::write(path.join("a.yaml"), pod("a", "10.0.0.1")).unwrap();

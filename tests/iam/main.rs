@@ -1,15 +1,14 @@
 //! `podiam iam` from the outside: what it prints in every format, its help and its errors, and what moto's IAM and
-//! CloudFormation make of the documents. What the documents mean is proven in crates/iam/tests/engine.rs.
+//! CloudFormation make of the documents. What the documents mean is proven in crates/iam/tests/engine/.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     reason = "what cannot be had fails the test there"
 )]
 
-#[path = "iam/aws.rs"]
 mod aws;
-#[path = "iam/literate.rs"]
 mod literate;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::io::Write;

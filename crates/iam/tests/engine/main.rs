@@ -6,13 +6,8 @@
     reason = "what cannot be had fails the test there"
 )]
 
-#[path = "engine/judge.rs"]
 mod judge;
-#[path = "engine/lint.rs"]
 mod lint;
-#[path = "engine/mutants.rs"]
 mod mutants;
-#[path = "engine/nodes.rs"]
 mod nodes;
-#[path = "engine/presets.rs"]
 mod presets;
