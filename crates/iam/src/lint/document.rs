@@ -87,6 +87,11 @@ fn covers_assume_role(statement: &Statement) -> bool {
     named(&statement.action) || (!statement.not_action.is_empty() && !named(&statement.not_action))
 }
 
+/// Whether a whole text is an expression that only Terraform can evaluate.
+pub(super) fn is_unknown(text: &str) -> bool {
+    text.starts_with("${")
+}
+
 /// Reads the statements of `document`, a map that has `Statement`; what is no statement becomes a finding.
 pub(super) fn statements(
     document: &Node,
@@ -104,6 +109,18 @@ pub(super) fn statements(
     };
     let mut statements = Vec::new();
     for node in nodes {
+        let effect = node.get("Effect").unwrap_or(node);
+        if effect.text().is_some_and(is_unknown) {
+            let reason = "a statement is made by an expression".to_owned();
+            findings.push(Finding::new(
+                Code::NotJudged,
+                file,
+                node.line,
+                subject,
+                reason,
+            ));
+            continue;
+        }
         match Statement::deserialize(node.to_json()) {
             Ok(statement) => statements.push(Placed {
                 line: node.line,

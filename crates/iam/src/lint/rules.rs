@@ -5,10 +5,12 @@ mod identity;
 mod trust;
 
 use super::Knowledge;
-use super::document::{Document, Purpose};
+use super::code::Code;
+use super::document::{Document, Purpose, is_unknown};
 use super::finding::Finding;
 use super::reach::{self, Reach};
 use crate::RoleArn;
+use crate::policy::Effect;
 
 /// What the rules know besides the document before them.
 struct Context {
@@ -61,11 +63,34 @@ pub(super) fn judge(documents: &[Document], knowledge: &Knowledge, findings: &mu
         node_policies,
     };
     for document in documents {
+        findings.extend(unknown_actions(document));
         match document.purpose {
             Purpose::Identity => identity::judge(document, &context, findings),
             Purpose::Trust => trust::judge(document, &context, findings),
         }
     }
+}
+
+/// Statements that allow what only Terraform knows: whether AssumeRole is among it cannot be told.
+fn unknown_actions(document: &Document) -> impl Iterator<Item = Finding> {
+    document.statements.iter().filter_map(|placed| {
+        let actions = placed
+            .statement
+            .action
+            .iter()
+            .chain(placed.statement.not_action.iter());
+        let unknown: Vec<&str> = actions
+            .map(String::as_str)
+            .filter(|a| is_unknown(a))
+            .collect();
+        (placed.statement.effect == Effect::Allow && !unknown.is_empty()).then(|| {
+            let reason = format!(
+                "its actions are {}, which only Terraform knows",
+                unknown.join(", ")
+            );
+            document.finding(Code::NotJudged, placed, reason)
+        })
+    })
 }
 
 /// Whether a policy denies AssumeRole on all but a few roles, without conditions.

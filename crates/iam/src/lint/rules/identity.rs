@@ -2,7 +2,7 @@
 
 use super::{Context, closes};
 use crate::lint::code::{Code, Severity};
-use crate::lint::document::{Document, Placed};
+use crate::lint::document::{Document, Placed, is_unknown};
 use crate::lint::finding::Finding;
 use crate::lint::reach::{self, Reach};
 
@@ -35,6 +35,20 @@ pub(super) fn judge(document: &Document, context: &Context, findings: &mut Vec<F
             findings.push(no_deny(document, placed));
         }
     }
+    for placed in document.denying() {
+        for spared in placed
+            .statement
+            .not_resource
+            .iter()
+            .filter(|r| is_no_role(r))
+        {
+            findings.push(document.finding(
+                Code::NotJudged,
+                placed,
+                format!("the Deny spares {spared}, which only Terraform knows"),
+            ));
+        }
+    }
     for node in &context.node_roles {
         if let Some(placed) = allows(document, node) {
             findings.push(document.finding(
@@ -65,7 +79,7 @@ fn too_far(document: &Document, placed: &Placed, resource: &str) -> Option<Findi
                  with such a name extends the list"
             ),
         ),
-        Reach::Exact if is_unknown(resource) => (
+        Reach::Exact if is_no_role(resource) => (
             Code::NotJudged,
             format!("AssumeRole is allowed on {resource}, which only Terraform knows"),
         ),
@@ -75,8 +89,8 @@ fn too_far(document: &Document, placed: &Placed, resource: &str) -> Option<Findi
 }
 
 /// Whether the whole resource is an expression, other than the ARN of one role.
-fn is_unknown(resource: &str) -> bool {
-    resource.starts_with("${")
+fn is_no_role(resource: &str) -> bool {
+    is_unknown(resource)
         && !resource.starts_with("${aws_iam_role.")
         && !resource.starts_with("${data.aws_iam_role.")
 }

@@ -2,7 +2,7 @@
 
 use super::{Context, NodePolicies};
 use crate::lint::code::{Code, Severity};
-use crate::lint::document::{Document, Placed};
+use crate::lint::document::{Document, Placed, is_unknown};
 use crate::lint::finding::Finding;
 use crate::policy::Principal;
 
@@ -71,6 +71,7 @@ enum Kind {
     Account,
     Role,
     Dead,
+    Unknown,
     Other,
 }
 
@@ -90,6 +91,8 @@ fn kind(name: &str) -> Kind {
         Kind::Account
     } else if name.contains(":role/") || (name.starts_with("${") && name.contains("role")) {
         Kind::Role
+    } else if is_unknown(name) {
+        Kind::Unknown
     } else if is_id(name) {
         Kind::Dead
     } else {
@@ -114,6 +117,10 @@ fn trusted(document: &Document, placed: &Placed, name: &str, context: &Context) 
         Kind::Account if !limited(placed) => add(
             Code::TrustsAccount,
             format!("everyone in the account of {name} whom a policy there allows to is trusted"),
+        ),
+        Kind::Unknown => add(
+            Code::NotJudged,
+            format!("{name} is trusted, which only Terraform knows"),
         ),
         Kind::Dead => add(
             Code::DeadPrincipal,

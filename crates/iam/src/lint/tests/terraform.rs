@@ -135,3 +135,31 @@ resource "aws_iam_policy" "unknown" {
         ]
     );
 }
+
+#[test]
+fn what_only_terraform_knows_is_noted_and_never_passed_over() {
+    let policy = |statement: &str| {
+        format!(
+            "resource \"aws_iam_policy\" \"x\" {{\n  policy = jsonencode({{ Statement = [\n{statement}] }})\n}}"
+        )
+    };
+    let deny = "{ Effect = \"Deny\", Action = \"sts:AssumeRole\", NotResource = local.roles },\n";
+    for (statement, expected) in [
+        ("merge({ Effect = \"Allow\" }, var.more)", "PI002:3"),
+        (
+            "{ Effect = var.effect, Action = \"sts:AssumeRole\", Resource = \"*\" }",
+            "PI002:3",
+        ),
+        (
+            "{ Effect = \"Allow\", Action = concat([\"sts:AssumeRole\"], var.more), Resource = \"*\" }",
+            "PI002:3",
+        ),
+        (
+            "{ Effect = \"Allow\", Action = \"sts:AssumeRole\", Principal = { AWS = var.who } }",
+            "PI002:3",
+        ),
+        (deny, "PI002:3"),
+    ] {
+        assert_eq!(in_hcl(&policy(statement)), [expected], "{statement}");
+    }
+}
