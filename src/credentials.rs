@@ -131,6 +131,15 @@ impl Credentials {
         self.0.map.store(Arc::new(next));
     }
 
+    /// Whether STS has answered about `grant`, whatever it said.
+    pub fn is_tried(&self, grant: &Grant) -> bool {
+        self.0
+            .map
+            .load()
+            .get(grant)
+            .is_some_and(|slot| slot.is_tried())
+    }
+
     /// Every slot, in no order.
     pub fn status(&self) -> Vec<SlotStatus> {
         self.0

@@ -3,14 +3,17 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+/// What is missing of each condition; nothing where it holds.
+type Conditions = BTreeMap<&'static str, Option<String>>;
+
 /// What the agent needs to be ready, and what of it is missing.
 #[derive(Clone, Default)]
-pub struct Readiness(Arc<Mutex<BTreeMap<&'static str, Option<String>>>>);
+pub struct Readiness(Arc<watch::Sender<Conditions>>);
 
 /// One thing that must hold for the agent to be ready. Reported on by the part that sees to it.
 #[derive(Clone)]
@@ -31,17 +34,40 @@ impl Readiness {
 
     /// What is missing, each with the reason; empty when the agent is ready.
     pub fn missing(&self) -> Vec<(&'static str, String)> {
-        let conditions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let conditions = self.0.borrow();
         conditions
             .iter()
             .filter_map(|(name, missing)| missing.clone().map(|why| (*name, why)))
             .collect()
     }
 
+    /// Waits until every condition holds.
+    pub async fn ready(&self) {
+        self.until(|conditions| conditions.values().all(Option::is_none))
+            .await;
+    }
+
+    /// Waits until these conditions hold, whatever the others do. One that is not registered does not hold.
+    pub async fn hold(&self, names: &[&str]) {
+        let holds = |conditions: &Conditions, name| conditions.get(name) == Some(&None);
+        self.until(|conditions| names.iter().all(|name| holds(conditions, *name)))
+            .await;
+    }
+
+    async fn until(&self, done: impl Fn(&Conditions) -> bool) {
+        // The sender lives as long as this does, so that there is no error.
+        let _ = self
+            .0
+            .subscribe()
+            .wait_for(|conditions| done(conditions))
+            .await;
+    }
+
     fn set(&self, name: &'static str, missing: Option<String>) -> bool {
-        let mut conditions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = conditions.insert(name, missing.clone());
-        before != Some(missing)
+        self.0.send_if_modified(|conditions| {
+            let before = conditions.insert(name, missing.clone());
+            before != Some(missing)
+        })
     }
 }
 
@@ -83,6 +109,11 @@ impl DrainTrigger {
 }
 
 impl Drain {
+    /// Whether the agent is leaving.
+    pub fn is_requested(&self) -> bool {
+        *self.0.borrow()
+    }
+
     /// Waits until the agent is leaving.
     pub async fn requested(&mut self) {
         // An error means that the trigger is gone, and with it the agent.
@@ -128,6 +159,20 @@ mod tests {
         assert!(readiness.missing().is_empty());
         rules.missing("gone");
         assert_eq!(readiness.missing(), [("rules", "gone".to_owned())]);
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_readiness_waits_for_every_condition_and_wakes_with_the_last() {
+        let readiness = Readiness::default();
+        let (pods, rules) = (readiness.condition("pods"), readiness.condition("rules"));
+        let waiting = readiness.clone();
+        let ready = tokio::spawn(async move { waiting.ready().await });
+        pods.met();
+        readiness.hold(&["pods"]).await;
+        tokio::task::yield_now().await;
+        assert!(!ready.is_finished(), "the rules are missing");
+        rules.met();
+        ready.await.unwrap();
     }
 
     #[tokio::test]

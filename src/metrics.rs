@@ -29,6 +29,8 @@ pub enum Handler {
     Token,
     /// `iam/info` and the listings, which we make ourselves.
     Synthesised,
+    /// The agent's question to itself.
+    SelfTest,
     /// Refused before it was known what is asked for.
     None,
 }
@@ -42,6 +44,7 @@ impl Handler {
             Self::ReverseProxy => "reverseProxyHandler",
             Self::Token => "tokenHandler",
             Self::Synthesised => "synthesisedHandler",
+            Self::SelfTest => "selfTestHandler",
             Self::None => "none",
         }
     }
@@ -62,7 +65,10 @@ pub struct Metrics {
     pods: IntGauge,
     source_synced: IntGaugeVec,
     source_errors: IntCounterVec,
+    interception: IntGaugeVec,
     source_age: IntGaugeVec,
+    interception_intact: IntGauge,
+    interception_repairs: IntCounter,
     roles: Mutex<HashSet<String>>,
 }
 
@@ -141,18 +147,17 @@ impl Metrics {
              it first has.",
             &["resource"],
         )?;
-        gauges(
-            "kube2iam_info",
-            "The version, as labels; always 1.",
-            &["version", "build_date", "commit_hash"],
-        )?
-        .with_label_values(&[
-            env!("CARGO_PKG_VERSION"),
-            option_env!("PODIAM_BUILD_DATE").unwrap_or("unknown"),
-            option_env!("PODIAM_COMMIT").unwrap_or("unknown"),
-        ])
-        .set(1);
+        let interception_intact = gauge(
+            "podiam_interception_intact",
+            "1 while the interception rules are as they should be, else 0.",
+        )?;
+        let interception_repairs = counter(
+            "podiam_interception_repairs_total",
+            "Times that interception rules were changed by others and repaired.",
+        )?;
+        register_version(&registry)?;
         Ok(Self {
+            interception: interception(&registry)?,
             registry,
             iam_request_duration,
             iam_cache_hits,
@@ -167,6 +172,8 @@ impl Metrics {
             source_synced,
             source_errors,
             source_age,
+            interception_intact,
+            interception_repairs,
             roles: Mutex::default(),
         })
     }
@@ -251,6 +258,25 @@ impl Metrics {
             .set(i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
     }
 
+    /// What the self-test found: 1 for `state`, 0 for the others of `states`.
+    pub fn set_interception(&self, state: &str, states: &[&str]) {
+        for other in states {
+            self.interception
+                .with_label_values(&[other])
+                .set(i64::from(*other == state));
+        }
+    }
+
+    /// Whether the interception rules are as they should be.
+    pub fn set_intercepted(&self, intact: bool) {
+        self.interception_intact.set(i64::from(intact));
+    }
+
+    /// Interception rules that others had changed were repaired.
+    pub fn interception_repaired(&self) {
+        self.interception_repairs.inc();
+    }
+
     /// Everything in the Prometheus text format.
     pub fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
         let mut text = Vec::with_capacity(16 << 10);
@@ -271,6 +297,14 @@ impl Metrics {
     }
 }
 
+fn interception(registry: &Registry) -> Result<IntGaugeVec, prometheus::Error> {
+    let options = Opts::new(
+        "podiam_interception",
+        "What the last self-test found, 1 for the state that holds: intercepted, bypassed, closed or unknown.",
+    );
+    register(registry, IntGaugeVec::new(options, &["state"]))
+}
+
 /// Counts one open connection until it is dropped.
 pub struct ConnectionGuard(IntGauge);
 
@@ -287,6 +321,20 @@ fn register<C: Collector + Clone + 'static>(
     let family = family?;
     registry.register(Box::new(family.clone()))?;
     Ok(family)
+}
+
+/// The version, which never changes while the agent lives.
+fn register_version(registry: &Registry) -> Result<(), prometheus::Error> {
+    let options = Opts::new("kube2iam_info", "The version, as labels; always 1.");
+    let labels = ["version", "build_date", "commit_hash"];
+    register(registry, IntGaugeVec::new(options, &labels))?
+        .with_label_values(&[
+            env!("CARGO_PKG_VERSION"),
+            option_env!("PODIAM_BUILD_DATE").unwrap_or("unknown"),
+            option_env!("PODIAM_COMMIT").unwrap_or("unknown"),
+        ])
+        .set(1);
+    Ok(())
 }
 
 /// A status code's digits, without an allocation.

@@ -14,7 +14,7 @@ use clap::Subcommand;
 use super::Failure;
 
 #[derive(Subcommand)]
-pub(super) enum IamCommand {
+pub(super) enum Command {
     /// The nodes' policy: assume the pods' roles, and nothing else
     NodePolicy(args::NodePolicyArgs),
 
@@ -32,13 +32,13 @@ pub(super) enum IamCommand {
 }
 
 /// Runs a command; `said` are the words of the command line, for the note in what is made.
-pub(super) fn run(command: &IamCommand, said: Vec<String>) -> Result<ExitCode, Failure> {
+pub(super) fn run(command: &Command, said: Vec<String>) -> Result<ExitCode, Failure> {
     match command {
-        IamCommand::NodePolicy(args) => generate::node_policy(args, said),
-        IamCommand::TrustPolicy(args) => generate::trust_policy(args, said),
-        IamCommand::Workload(args) => generate::workload(args, said),
-        IamCommand::Bootstrap(args) => generate::bootstrap(args, said),
-        IamCommand::Lint(args) => lint::run(args),
+        Command::NodePolicy(args) => generate::node_policy(args, said),
+        Command::TrustPolicy(args) => generate::trust_policy(args, said),
+        Command::Workload(args) => generate::workload(args, said),
+        Command::Bootstrap(args) => generate::bootstrap(args, said),
+        Command::Lint(args) => lint::run(args),
     }
 }
 

@@ -41,6 +41,8 @@ pub(super) struct Flags {
     #[command(flatten)]
     pub(super) interception: InterceptionFlags,
     #[command(flatten)]
+    pub(super) startup: StartupFlags,
+    #[command(flatten)]
     pub(super) metadata: MetadataFlags,
     #[command(flatten)]
     pub(super) logs: LogFlags,
@@ -232,10 +234,29 @@ pub(super) struct InterceptionFlags {
     #[arg(long, value_name = "INTERFACES")]
     pub(super) host_interface: Option<String>,
 
-    /// How pods' requests get here: nftables (podiam's own table; needs --host-ip), or none (rules that are not podiam's)
+    /// How pods' requests get here: nftables (podiam's own table), iptables (podiam's own chains, through the node's
+    /// programs), cilium (a policy that you apply), or none (rules of your own); the first two need --host-ip
     /// [default: none]
     #[arg(long, value_name = "MODE", help_heading = PODIAM)]
     pub(super) intercept: Option<String>,
+}
+
+/// What the agent proves, and what it does once it is ready.
+#[derive(Args)]
+#[command(next_help_heading = PODIAM)]
+pub(super) struct StartupFlags {
+    /// How often it is tested, from a pod's network namespace, that requests for 169.254.169.254 get here; 0: never
+    #[arg(
+        long,
+        env = "PODIAM_SELF_TEST_INTERVAL",
+        value_name = "DURATION",
+        default_value = "1m"
+    )]
+    pub(super) self_test_interval: String,
+
+    /// Key of a taint that is removed from --node once the agent is ready, and never put there
+    #[arg(long, env = "PODIAM_STARTUP_TAINT", value_name = "KEY")]
+    pub(super) startup_taint: Option<String>,
 }
 
 /// The real metadata service, and what of it pods may see.

@@ -4,6 +4,7 @@
 mod check;
 mod cli;
 mod flags;
+mod intercept;
 mod pflag;
 mod validate;
 mod values;
@@ -13,9 +14,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use podiam_iam::BaseArn;
+use podiam_intercept::{Interfaces, Mode};
 
 pub use check::{Problem, Problems};
-pub use cli::AgentArgs;
+pub use cli::{AgentArgs, Written};
+pub use intercept::{Install, InstallFlags, ModeFlags, PrintFlags};
 
 use crate::workload::AnnotationKeys;
 
@@ -47,6 +50,8 @@ pub struct Config {
     pub metadata: Metadata,
     /// How the pods' requests reach us.
     pub interception: Interception,
+    /// What the agent proves, and what it does once it is ready.
+    pub startup: Startup,
     /// Logs.
     pub logs: Logs,
     /// Where the token key is kept (mode 0600), so that tokens outlive a restart. `None`: a key for this run only.
@@ -233,11 +238,31 @@ pub enum Imdsv2 {
 
 /// How the pods' requests reach us.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Interception {
-    /// Somebody else's rules.
-    None,
-    /// Our own nftables table, written once the port listens and left in place.
-    Nftables(podiam_intercept::Interfaces),
+pub struct Interception {
+    /// `--intercept`. Where it writes rules there is an IPv4 host-ip, and the pods' port is not 0.
+    pub mode: Mode,
+    /// `--host-interface`: the interfaces that pods come in on.
+    pub interfaces: Interfaces,
+}
+
+/// What the agent proves, and what it does once it is ready.
+#[derive(Clone, Debug)]
+pub struct Startup {
+    /// `--self-test-interval`: 1 s or more; `None`: no self-test.
+    pub self_test_interval: Option<Duration>,
+    /// `--startup-taint`: what to remove, once.
+    pub taint: Option<StartupTaint>,
+}
+
+/// A taint of this node that keeps pods away until the agent is ready.
+#[derive(Clone, Debug)]
+pub struct StartupTaint {
+    /// Its key; its value and effect do not matter.
+    pub key: String,
+    /// `--node`.
+    pub node: String,
+    /// The cluster that the node is one of.
+    pub access: ApiAccess,
 }
 
 /// Logs.

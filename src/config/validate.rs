@@ -6,7 +6,8 @@ mod metadata;
 mod pods;
 mod roles;
 mod sessions;
-mod sockets;
+pub(super) mod sockets;
+mod startup;
 #[cfg(test)]
 mod testing;
 
@@ -30,6 +31,7 @@ impl AgentArgs {
             annotations,
             sessions,
             interception,
+            startup,
             metadata,
             logs,
             version,
@@ -46,6 +48,7 @@ impl AgentArgs {
         let annotations = annotations.judge(&mut check);
         let sessions = sessions.judge(&mut check);
         let interception = interception.judge(&mut check, &node, &listen);
+        let startup = startup.judge(&mut check, &node, &pods);
         let (metadata, state_dir) = metadata.judge(&mut check);
         let logs = logs.judge(&mut check);
         check.finish(|notices| Config {
@@ -57,6 +60,7 @@ impl AgentArgs {
             sessions,
             metadata,
             interception,
+            startup,
             logs,
             state_dir,
             notices,
@@ -65,7 +69,7 @@ impl AgentArgs {
 }
 
 /// A text flag's value; kube2iam's default is "", so an empty one is an absent one.
-fn given(value: Option<String>) -> Option<String> {
+pub(super) fn given(value: Option<String>) -> Option<String> {
     value.filter(|value| !value.is_empty())
 }
 

@@ -7,7 +7,7 @@ mod names;
 
 pub(super) use addresses::{host_ip, host_ip6, metadata_address, port, server_url};
 pub(super) use metadata_path::metadata_path;
-pub(super) use names::{annotation_key, node_name, region};
+pub(super) use names::{annotation_key, node_name, region, taint_key};
 
 /// A number of threads that serve pods.
 pub(super) fn workers(text: &str) -> Result<usize, &'static str> {

@@ -85,6 +85,11 @@ impl Slot {
         }
     }
 
+    /// Whether the first call has come back.
+    pub(super) fn is_tried(&self) -> bool {
+        !matches!(*self.inner.state.borrow(), State::Pending)
+    }
+
     pub(super) fn status(&self) -> SlotStatus {
         let state = self.inner.state.borrow();
         SlotStatus {

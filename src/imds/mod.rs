@@ -25,6 +25,7 @@ use crate::credentials::Credentials;
 use crate::index::{Entry, Lookup, Reader};
 use crate::metrics::{Handler, Metrics};
 use crate::reason::Reason;
+use crate::selftest::Prover;
 use crate::telemetry::Chain;
 use crate::upstream::Upstream;
 use crate::workload::PodUid;
@@ -47,6 +48,8 @@ pub struct Imds {
     pub credentials: Credentials,
     /// IMDSv2 tokens.
     pub tokens: Tokens,
+    /// What proves to the self-test that this process answers.
+    pub prover: Arc<Prover>,
     /// The real metadata service.
     pub upstream: Arc<Upstream>,
     /// What of it pods may see.
@@ -128,7 +131,7 @@ impl Imds {
             AccessLog::None => false,
         };
         // Probes come every few seconds and say nothing.
-        if logged && trail.handler != Handler::Health {
+        if logged && !matches!(trail.handler, Handler::Health | Handler::SelfTest) {
             log(
                 connection,
                 &ask,
@@ -153,6 +156,8 @@ impl Imds {
         match route {
             Route::Token => return self.token(connection, ask, trail).await,
             Route::Health => return self.health(connection).await,
+            // Whoever asks: the answer says that it is this process, and nothing else.
+            Route::SelfTest(nonce) => return Ok(document::text(self.prover.answer(nonce))),
             _ => {}
         }
         let pod = self.identify(connection, ask, trail).await?;
@@ -178,7 +183,7 @@ impl Imds {
                     Err(Reason::UpstreamUnavailable.into())
                 }
             },
-            Route::Token | Route::Health => Err(Rejection::NotFound.into()),
+            Route::Token | Route::Health | Route::SelfTest(_) => Err(Rejection::NotFound.into()),
         }
     }
 
@@ -322,6 +327,7 @@ fn handler(route: &Route<'_>) -> Handler {
         Route::IamInfo | Route::IamListing | Route::MetadataListing => Handler::Synthesised,
         Route::Metadata(_) => Handler::ReverseProxy,
         Route::Health => Handler::Health,
+        Route::SelfTest(_) => Handler::SelfTest,
     }
 }
 

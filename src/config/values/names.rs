@@ -13,6 +13,26 @@ pub(in crate::config) fn node_name(text: &str) -> Result<String, &'static str> {
 
 /// The key of an annotation: a name of at most 63 characters, after a DNS subdomain and `/` if it has one.
 pub(in crate::config) fn annotation_key(text: &str) -> Result<String, &'static str> {
+    if is_qualified_name(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("not the key of an annotation, such as iam.amazonaws.com/role")
+    }
+}
+
+/// The key of a taint.
+pub(in crate::config) fn taint_key(text: &str) -> Result<String, &'static str> {
+    if is_qualified_name(text) {
+        Ok(text.to_owned())
+    } else {
+        Err(
+            "not the key of a taint, such as podiam.io/agent-not-ready; it has neither value nor effect",
+        )
+    }
+}
+
+/// Kubernetes' qualified name: a name, with or without a DNS subdomain before it.
+fn is_qualified_name(text: &str) -> bool {
     let (prefix, name) = text
         .split_once('/')
         .map_or((None, text), |(prefix, name)| (Some(prefix), name));
@@ -24,11 +44,7 @@ pub(in crate::config) fn annotation_key(text: &str) -> Result<String, &'static s
         && bytes
             .iter()
             .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte));
-    if is_name && prefix.is_none_or(is_dns_subdomain) {
-        Ok(text.to_owned())
-    } else {
-        Err("not the key of an annotation, such as iam.amazonaws.com/role")
-    }
+    is_name && prefix.is_none_or(is_dns_subdomain)
 }
 
 /// A region. AWS lists them nowhere in a form that would be right tomorrow, so only the shape is checked.
