@@ -1,6 +1,7 @@
 //! The only file that knows everyone: it makes the parts, gives each what it needs, and ends them in order.
 
 mod report;
+mod sessions;
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,7 +20,7 @@ use crate::admin::{self, Admin};
 use crate::authorize::{self, Grant, Policy};
 use crate::clock::Clock;
 use crate::config::{Config, Discoverable, Interception, Listen, LogFormat};
-use crate::credentials::{Credentials, Observer, Terms};
+use crate::credentials::{Credentials, Limits, Terms};
 use crate::handover::{self, Port};
 use crate::imds::allow::AllowList;
 use crate::imds::token::{KeyError, Tokens};
@@ -185,9 +186,17 @@ async fn start(config: Config, drain: Drain) -> Result<Vec<JoinHandle<()>>, AppE
             refresh_age: config.sessions.refresh_age,
             error_ttl: config.sessions.error_ttl,
         },
-        Arc::clone(&metrics) as _,
+        Limits {
+            rate: config.sessions.sts_rate,
+            concurrency: config.sessions.sts_concurrency,
+        },
+        Arc::new(sessions::Reports {
+            metrics: Arc::clone(&metrics),
+            pods: pods.clone(),
+        }),
         Handle::current(),
     );
+    sessions::on_scrape(&metrics, &credentials, &clock);
     let imds = Arc::new(Imds {
         pods: pods.clone(),
         policy,
@@ -382,6 +391,7 @@ async fn discover(
         restrictions: config.roles.namespace_restrictions,
         naming: config.sessions.naming,
         session_duration: config.sessions.duration,
+        attribution: config.sessions.attribution.clone(),
         host_ip: config.node.host_ip,
         keys: config.annotations.clone(),
     })
@@ -404,13 +414,16 @@ where
     }
 }
 
-/// Tells the credentials which grants are wanted, whenever the pods have changed.
+/// Tells the credentials which grants are wanted, and which are worth another try, whenever the pods have changed.
 async fn follow_pods(pods: Reader<Grant>, credentials: Credentials, metrics: Arc<Metrics>) {
     let mut generations = pods.generations();
+    let mut last = pods.snapshot();
     while generations.changed().await.is_ok() {
         let snapshot = pods.snapshot();
         metrics.set_pods(snapshot.pods().len());
         credentials.set_wanted(snapshot.wanted().cloned());
+        credentials.reconsider(snapshot.changed_since(&last));
+        last = snapshot;
     }
 }
 
@@ -456,14 +469,4 @@ async fn intercept(
 /// Whether podiam's rules intercept what comes in on an interface of this name.
 fn covers(interception: &Interception, interface: &str) -> bool {
     interception.mode.writes_rules() && interception.interfaces.contains(interface)
-}
-
-impl Observer for Metrics {
-    fn assume_finished(&self, role: &RoleArn, code: &'static str, took: Duration) {
-        self.assume_role(role.as_str(), code, took);
-    }
-
-    fn cache_hit(&self, role: &RoleArn) {
-        self.cache_hits(role.as_str()).inc();
-    }
 }

@@ -1,8 +1,10 @@
 //! The metric families: kube2iam's names and labels kept, ours beside them. Everybody above reports here; `admin`
 //! renders. Labels are bounded: a role is named only as long as the table of roles is not full.
 
+mod credentials;
+
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use prometheus::core::Collector;
@@ -10,6 +12,8 @@ use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
+
+pub use credentials::{CallFigures, CredentialMetrics, Standing};
 
 /// Distinct values of a `role_arn` label before further roles are counted as `other`: twice the pods a node can have.
 const MAX_ROLES: usize = 500;
@@ -70,7 +74,13 @@ pub struct Metrics {
     interception_intact: IntGauge,
     interception_repairs: IntCounter,
     roles: Mutex<HashSet<String>>,
+    /// What the credentials engine reports.
+    pub credentials: CredentialMetrics,
+    standing: OnceLock<AskStanding>,
 }
+
+/// Asks the credentials engine how it stands.
+type AskStanding = Box<dyn Fn() -> Standing + Send + Sync>;
 
 impl Metrics {
     /// Registers every family.
@@ -157,6 +167,8 @@ impl Metrics {
         )?;
         register_version(&registry)?;
         Ok(Self {
+            credentials: CredentialMetrics::new(&registry)?,
+            standing: OnceLock::new(),
             interception: interception(&registry)?,
             registry,
             iam_request_duration,
@@ -258,6 +270,12 @@ impl Metrics {
             .set(i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
     }
 
+    /// Asks `standing` from now on whenever the metrics are rendered: what can be counted then need not be kept.
+    pub fn on_scrape(&self, standing: Box<dyn Fn() -> Standing + Send + Sync>) {
+        // The engine is made once; who comes second is not asked.
+        let _ = self.standing.set(standing);
+    }
+
     /// What the self-test found: 1 for `state`, 0 for the others of `states`.
     pub fn set_interception(&self, state: &str, states: &[&str]) {
         for other in states {
@@ -279,6 +297,9 @@ impl Metrics {
 
     /// Everything in the Prometheus text format.
     pub fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
+        if let Some(ask) = self.standing.get() {
+            self.credentials.stand(&ask());
+        }
         let mut text = Vec::with_capacity(16 << 10);
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
