@@ -1,20 +1,57 @@
-//! What becomes of the credentials' reports: metrics and the audit log.
+//! The credentials engine as the agent runs it, and what becomes of its reports: metrics and the audit log.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use podiam_iam::RoleArn;
 use prometheus::IntCounter;
+use tokio::runtime::Handle;
 
 use crate::authorize::Grant;
 use crate::clock::Clock;
-use crate::credentials::{Call, Credentials, Issued, Observer, Priority, SlotStatus, audit};
+use crate::config::Sessions;
+use crate::credentials::{
+    Call, Credentials, Issued, Limits, Observer, Priority, SlotStatus, Terms, audit,
+};
 use crate::index::Reader;
 use crate::metrics::{CallFigures, Metrics, Standing};
-use crate::sts::Kind;
+use crate::sts::{Kind, Sts};
+
+/// Starts the engine on the control runtime, with nothing to do yet.
+pub(super) fn engine(
+    config: &Sessions,
+    sts: &Arc<Sts>,
+    clock: &Clock,
+    metrics: &Arc<Metrics>,
+    pods: &Reader<Grant>,
+) -> Credentials {
+    let terms = Terms {
+        refresh_age: config.refresh_age,
+        error_ttl: config.error_ttl,
+    };
+    let limits = Limits {
+        rate: config.sts_rate,
+        concurrency: config.sts_concurrency,
+    };
+    let reports = Arc::new(Reports {
+        metrics: Arc::clone(metrics),
+        pods: pods.clone(),
+    });
+    let sts = Arc::clone(sts) as _;
+    let credentials = Credentials::new(
+        sts,
+        clock.clone(),
+        terms,
+        limits,
+        reports,
+        Handle::current(),
+    );
+    on_scrape(metrics, &credentials, clock);
+    credentials
+}
 
 /// Lets each scrape ask the credentials how they stand.
-pub(super) fn on_scrape(metrics: &Metrics, credentials: &Credentials, clock: &Clock) {
+fn on_scrape(metrics: &Metrics, credentials: &Credentials, clock: &Clock) {
     let (credentials, clock) = (credentials.clone(), clock.clone());
     metrics.on_scrape(Box::new(move || standing(&credentials, &clock)));
 }
@@ -43,11 +80,11 @@ fn standing(credentials: &Credentials, clock: &Clock) -> Standing {
 }
 
 /// Where the credentials' reports go.
-pub(super) struct Reports {
+struct Reports {
     /// Figures.
-    pub(super) metrics: Arc<Metrics>,
+    metrics: Arc<Metrics>,
     /// Whose sessions they are, for the audit log.
-    pub(super) pods: Reader<Grant>,
+    pods: Reader<Grant>,
 }
 
 impl Observer for Reports {
