@@ -1,5 +1,6 @@
 //! The only file that knows everyone: it makes the parts, gives each what it needs, and ends them in order.
 
+mod ceiling;
 mod report;
 
 use std::io;
@@ -16,7 +17,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch as channel;
 
 use crate::admin::{self, Admin};
-use crate::authorize::{self, Grant, Policy};
+use crate::authorize::{self, Ceiling, Grant, Policy};
 use crate::clock::Clock;
 use crate::config::{Config, Discoverable, Interception, LogFormat};
 use crate::credentials::{Credentials, Observer, Terms};
@@ -91,8 +92,8 @@ impl AppError {
     }
 }
 
-/// Runs the agent until SIGTERM or SIGINT.
-pub fn run(config: Config) -> Result<(), AppError> {
+/// Runs the agent until SIGTERM or SIGINT. `ceiling` is what `config` names as such, read.
+pub fn run(config: Config, ceiling: Option<Ceiling>) -> Result<(), AppError> {
     telemetry::init(config.logs.format == LogFormat::Json, config.logs.level);
     if let Err(error) = lifecycle::seal_memory() {
         tracing::warn!("core dumps cannot be turned off: {error}");
@@ -100,19 +101,22 @@ pub fn run(config: Config) -> Result<(), AppError> {
     for notice in &config.notices {
         tracing::warn!("{notice}");
     }
+    for finding in config.findings() {
+        tracing::warn!(finding = finding.code, "{}", finding.text);
+    }
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
-        .block_on(control(config))
+        .block_on(control(config, ceiling))
 }
 
 /// Everything but the pods' requests: it runs on the main thread.
-async fn control(config: Config) -> Result<(), AppError> {
+async fn control(config: Config, ceiling: Option<Ceiling>) -> Result<(), AppError> {
     let (trigger, drain) = lifecycle::drain();
     let termination = lifecycle::termination();
     tokio::pin!(termination);
     let workers = tokio::select! {
-        started = start(config, drain) => started?,
+        started = start(config, ceiling, drain) => started?,
         signal = &mut termination => {
             tracing::info!("{}: leaving before anything was served", signal?);
             return Ok(());
@@ -131,9 +135,16 @@ async fn control(config: Config) -> Result<(), AppError> {
 }
 
 /// Starts every part, in the order in which they need each other, and gives the data workers.
-async fn start(config: Config, drain: Drain) -> Result<Vec<JoinHandle<()>>, AppError> {
+async fn start(
+    config: Config,
+    ceiling: Option<Ceiling>,
+    drain: Drain,
+) -> Result<Vec<JoinHandle<()>>, AppError> {
     let metrics = Arc::new(Metrics::new()?);
     let readiness = Readiness::default();
+    for finding in config.findings() {
+        readiness.set_finding(finding.code, Some(finding.text.to_owned()));
+    }
     let clock = Clock::system();
     let upstream = Arc::new(Upstream::new(&config.metadata.address)?);
     let tokens = Tokens::open(config.state_dir.as_deref())?;
@@ -147,8 +158,9 @@ async fn start(config: Config, drain: Drain) -> Result<Vec<JoinHandle<()>>, AppE
 
     let rules = discover(&config, &upstream, &readiness.condition("instance-profile")).await?;
     let policy = Arc::new(Policy::new(rules));
+    let rules_changed = follow_ceiling(&config, ceiling, &policy, &readiness);
     let deciding = Arc::clone(&policy);
-    let (index, pods) = Index::new(move |pod, namespace| deciding.decide(pod, namespace));
+    let (index, pods) = Index::judging(move |pod, around| deciding.judge(pod, around));
 
     let sts = Arc::new(Sts::new(
         sts::Settings {
@@ -182,6 +194,7 @@ async fn start(config: Config, drain: Drain) -> Result<Vec<JoinHandle<()>>, AppE
     });
     let _ = answers.set(Arc::clone(&imds));
 
+    tokio::spawn(report::audited(pods.clone()));
     tokio::spawn(follow_pods(pods, credentials, Arc::clone(&metrics)));
     tokio::spawn(check_node_credentials(sts, node_credentials));
     let workers = start_workers(&config, &imds, &drain)?;
@@ -192,7 +205,7 @@ async fn start(config: Config, drain: Drain) -> Result<Vec<JoinHandle<()>>, AppE
         rules_in_place,
     ));
 
-    let (status, seen) = channel::channel(SourceStatus::default());
+    let (status, seen) = channel::channel(SourceStatus::expecting(&config.annotations));
     tokio::spawn(report::source(seen, pods_known, metrics, clock.clone()));
     tokio::spawn(async move {
         let Config {
@@ -208,10 +221,27 @@ async fn start(config: Config, drain: Drain) -> Result<Vec<JoinHandle<()>>, AppE
             &clock,
             index,
             status,
+            rules_changed,
         )
         .await;
     });
     Ok(workers)
+}
+
+/// Puts the ceiling in force and follows its file. The channel's changes are those of the ceiling.
+fn follow_ceiling(
+    config: &Config,
+    ceiling: Option<Ceiling>,
+    policy: &Arc<Policy>,
+    readiness: &Readiness,
+) -> channel::Receiver<()> {
+    let (rules, changed) = channel::channel(());
+    if let Some((path, ceiling)) = config.roles.ceiling.clone().zip(ceiling) {
+        policy.set_ceiling(Some(ceiling.clone()));
+        let (policy, readiness) = (Arc::clone(policy), readiness.clone());
+        tokio::spawn(ceiling::follow(path, ceiling, policy, readiness, rules));
+    }
+    changed
 }
 
 async fn serve_admin(
@@ -283,7 +313,10 @@ async fn discover(
     Ok(authorize::Rules {
         base,
         default_role,
+        sources: config.roles.sources.clone(),
         restrictions: config.roles.namespace_restrictions,
+        enforcement: config.roles.enforcement,
+        permitted: config.roles.permitted,
         naming: config.sessions.naming,
         session_duration: config.sessions.duration,
         host_ip: config.node.host_ip,

@@ -8,9 +8,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-/// What the agent needs to be ready, and what of it is missing.
+/// What the agent needs to be ready and what of it is missing, and findings, which an operator should know although the
+/// agent is ready with them.
 #[derive(Clone, Default)]
-pub struct Readiness(Arc<Mutex<BTreeMap<&'static str, Option<String>>>>);
+pub struct Readiness(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    conditions: BTreeMap<&'static str, Option<String>>,
+    findings: BTreeMap<&'static str, String>,
+}
 
 /// One thing that must hold for the agent to be ready. Reported on by the part that sees to it.
 #[derive(Clone)]
@@ -31,16 +38,33 @@ impl Readiness {
 
     /// What is missing, each with the reason; empty when the agent is ready.
     pub fn missing(&self) -> Vec<(&'static str, String)> {
-        let conditions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        conditions
+        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state
+            .conditions
             .iter()
             .filter_map(|(name, missing)| missing.clone().map(|why| (*name, why)))
             .collect()
     }
 
+    /// What an operator should know: a stable code and one line each.
+    pub fn findings(&self) -> Vec<(&'static str, String)> {
+        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let findings = state.findings.iter();
+        findings.map(|(code, text)| (*code, text.clone())).collect()
+    }
+
+    /// Notes a finding, or takes it back.
+    pub fn set_finding(&self, code: &'static str, text: Option<String>) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match text {
+            Some(text) => state.findings.insert(code, text),
+            None => state.findings.remove(code),
+        };
+    }
+
     fn set(&self, name: &'static str, missing: Option<String>) -> bool {
-        let mut conditions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = conditions.insert(name, missing.clone());
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = state.conditions.insert(name, missing.clone());
         before != Some(missing)
     }
 }
@@ -128,6 +152,16 @@ mod tests {
         assert!(readiness.missing().is_empty());
         rules.missing("gone");
         assert_eq!(readiness.missing(), [("rules", "gone".to_owned())]);
+    }
+
+    #[test]
+    fn a_finding_is_told_until_it_is_taken_back_and_does_not_unready() {
+        let readiness = Readiness::default();
+        readiness.set_finding("open", Some("a door".to_owned()));
+        assert_eq!(readiness.findings(), [("open", "a door".to_owned())]);
+        assert!(readiness.missing().is_empty());
+        readiness.set_finding("open", None);
+        assert!(readiness.findings().is_empty());
     }
 
     #[tokio::test]

@@ -58,6 +58,7 @@ pub struct Metrics {
     role_served: Histogram,
     healthcheck_status: IntGauge,
     refusals: IntCounterVec,
+    audited: IntCounterVec,
     connections: IntGauge,
     pods: IntGauge,
     source_synced: IntGaugeVec,
@@ -118,10 +119,11 @@ impl Metrics {
             "kube2iam_healthcheck_status",
             "1 if the last health check reached the metadata service, else 0.",
         )?;
-        let refusals = counters(
-            "podiam_refusals_total",
-            "Requests refused, by reason.",
-            &["reason"],
+        let by_reason = |name: &str, help: &str| counters(name, help, &["reason"]);
+        let refusals = by_reason("podiam_refusals_total", "Requests refused, by reason.")?;
+        let audited = by_reason(
+            "podiam_audited_total",
+            "Requests answered that a guard in audit mode would have refused, by reason.",
         )?;
         let connections = gauge("podiam_connections", "Connections open on the pods' port.")?;
         let pods = gauge("podiam_pods", "Pods known.")?;
@@ -162,6 +164,7 @@ impl Metrics {
             role_served,
             healthcheck_status,
             refusals,
+            audited,
             connections,
             pods,
             source_synced,
@@ -190,6 +193,11 @@ impl Metrics {
     /// A request was refused, for a reason with this code.
     pub fn refused(&self, code: &str) {
         self.refusals.with_label_values(&[code]).inc();
+    }
+
+    /// A request was answered that a guard in audit mode would have refused, for a reason with this code.
+    pub fn audited(&self, code: &str) {
+        self.audited.with_label_values(&[code]).inc();
     }
 
     /// `AssumeRole` came back, with `Success` or an AWS error code.

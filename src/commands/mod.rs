@@ -14,7 +14,9 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::authorize::CeilingError;
 use crate::config::{AgentArgs, Problems, Program};
+use crate::telemetry::Chain;
 
 /// Per-pod AWS IAM roles for Kubernetes: answers the EC2 instance metadata service for each pod of a node.
 #[derive(Parser)]
@@ -57,6 +59,7 @@ enum InterceptCommand {
 /// How a command fails.
 enum Failure {
     Configuration(Problems),
+    Ceiling(CeilingError),
     Other(anyhow::Error),
 }
 
@@ -103,6 +106,7 @@ pub fn run(words: Vec<OsString>) -> ExitCode {
     let (code, text) = match result {
         Ok(code) => return code,
         Err(Failure::Configuration(problems)) => (2, problems.to_string()),
+        Err(Failure::Ceiling(error)) => (2, Chain(&error).to_string()),
         Err(Failure::Other(error)) => (1, format!("{error:#}")),
     };
     // If nobody listens on stderr, the exit code has to do.

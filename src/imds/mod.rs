@@ -26,7 +26,7 @@ use crate::metrics::{Handler, Metrics};
 use crate::reason::Reason;
 use crate::telemetry::Chain;
 use crate::upstream::Upstream;
-use crate::workload::PodUid;
+use crate::workload::{PodUid, RoleSource};
 
 use allow::AllowList;
 use document::Reply;
@@ -157,10 +157,12 @@ impl Imds {
         let pod = self.identify(connection, ask, trail).await?;
         self.check_token(connection, ask, &pod)?;
         match route {
-            Route::RoleList => Ok(document::text(self.policy.presented(&grant(&pod)?.role))),
-            Route::Role(requested) => self.credentials(requested, grant(&pod)?, ask).await,
+            Route::RoleList => Ok(document::text(
+                self.policy.presented(&self.grant(&pod)?.role),
+            )),
+            Route::Role(requested) => self.credentials(requested, self.grant(&pod)?, ask).await,
             Route::IamInfo => Ok(document::text(document::iam_info(
-                &grant(&pod)?.role,
+                &self.grant(&pod)?.role,
                 self.clock.now(),
             ))),
             Route::IamListing => Ok(document::text("info\nsecurity-credentials/")),
@@ -303,13 +305,17 @@ impl Imds {
             .to_string()
     }
 
+    /// What the pod is granted. What a guard in audit mode would have refused is counted here, once a request.
+    fn grant<'a>(&self, pod: &'a Entry<Grant>) -> Result<&'a Arc<Grant>, Reason> {
+        for reason in &pod.basis.overlooked {
+            self.metrics.audited(reason.code());
+        }
+        pod.decision.as_ref().map_err(Clone::clone)
+    }
+
     fn is_node(&self, connection: &Connection) -> bool {
         Some(connection.peer) == self.host_ip || connection.peer == connection.local
     }
-}
-
-fn grant(pod: &Entry<Grant>) -> Result<&Arc<Grant>, Reason> {
-    pod.decision.as_ref().map_err(Clone::clone)
 }
 
 fn handler(route: &Route<'_>) -> Handler {
@@ -345,6 +351,7 @@ fn log(
         ns.name = pod.map(|entry| &*entry.workload.namespace),
         pod.name = pod.map(|entry| &*entry.workload.name),
         pod.iam.role = role,
+        pod.iam.source = pod.and_then(|entry| entry.basis.source).map(RoleSource::name),
         reason = code,
         "request",
     );

@@ -14,7 +14,8 @@ use serde::{Deserialize, Deserializer};
 use thiserror::Error;
 
 use crate::workload::{
-    AnnotationKeys, IMDSV2_ANNOTATION, Namespace as LeanNamespace, PodAnnotations, PodUid, Workload,
+    AnnotationKeys, EKS_ROLE_ANNOTATION, IMDSV2_ANNOTATION, Namespace as LeanNamespace,
+    PodAnnotations, PodUid, ServiceAccount as LeanServiceAccount, Workload,
 };
 
 /// Why an object cannot be used.
@@ -39,7 +40,7 @@ pub(super) struct Pod {
 #[serde(rename_all = "camelCase")]
 pub(super) struct PodSpec {
     pub(super) node_name: Option<String>,
-    service_account_name: Option<String>,
+    pub(super) service_account_name: Option<String>,
     host_network: Option<bool>,
 }
 
@@ -60,6 +61,13 @@ struct PodIp {
 /// A namespace as it arrives: metadata only.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Namespace {
+    #[serde(default, deserialize_with = "lean_metadata")]
+    pub(super) metadata: ObjectMeta,
+}
+
+/// A service account as it arrives: metadata only, never its secrets.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct ServiceAccount {
     #[serde(default, deserialize_with = "lean_metadata")]
     pub(super) metadata: ObjectMeta,
 }
@@ -91,6 +99,7 @@ impl Pod {
             annotations: PodAnnotations {
                 role: annotation(&keys.role),
                 external_id: annotation(&keys.external_id),
+                session_name: keys.session_name.as_deref().and_then(&mut annotation),
                 imdsv2: annotation(IMDSV2_ANNOTATION),
             },
         })
@@ -130,11 +139,40 @@ impl Namespace {
         let ObjectMeta {
             name, annotations, ..
         } = self.metadata;
+        let mut annotations = annotations.unwrap_or_default();
+        let mut annotation = |key: &str| annotations.remove(key).map(String::into_boxed_str);
         Ok(LeanNamespace {
             name: name.ok_or(ObjectError::Missing("name"))?.into(),
-            allowed_roles: annotations
-                .and_then(|mut annotations| annotations.remove(&keys.allowed_roles))
-                .map(String::into_boxed_str),
+            allowed_roles: annotation(&keys.allowed_roles),
+            permitted: keys.permitted.as_deref().and_then(&mut annotation),
+            role: keys.namespace_role.as_deref().and_then(&mut annotation),
+        })
+    }
+}
+
+impl ServiceAccount {
+    /// The part of it that the agent keeps.
+    pub(super) fn into_service_account(
+        self,
+        keys: &AnnotationKeys,
+    ) -> Result<LeanServiceAccount, ObjectError> {
+        let ObjectMeta {
+            name,
+            namespace,
+            annotations,
+            ..
+        } = self.metadata;
+        let mut annotations = annotations.unwrap_or_default();
+        let mut annotation = |key: &str| annotations.remove(key).map(String::into_boxed_str);
+        let own_key = keys.service_account_role.as_deref();
+        Ok(LeanServiceAccount {
+            namespace: namespace.ok_or(ObjectError::Missing("namespace"))?.into(),
+            name: name.ok_or(ObjectError::Missing("name"))?.into(),
+            role: own_key.and_then(&mut annotation),
+            eks_role: keys
+                .eks_role
+                .then(|| annotation(EKS_ROLE_ANNOTATION))
+                .flatten(),
         })
     }
 }
@@ -226,12 +264,47 @@ impl kube::Resource for Namespace {
     }
 }
 
+impl kube::Resource for ServiceAccount {
+    type DynamicType = ();
+    type Scope = NamespaceResourceScope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        "ServiceAccount".into()
+    }
+
+    fn group((): &()) -> Cow<'_, str> {
+        "".into()
+    }
+
+    fn version((): &()) -> Cow<'_, str> {
+        "v1".into()
+    }
+
+    fn plural((): &()) -> Cow<'_, str> {
+        "serviceaccounts".into()
+    }
+
+    /// The API server is asked for metadata alone.
+    fn metadata_api() -> bool {
+        true
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
 #[cfg(test)]
 pub(super) fn test_keys() -> AnnotationKeys {
     AnnotationKeys {
         role: "iam.amazonaws.com/role".into(),
         external_id: "iam.amazonaws.com/external-id".into(),
         allowed_roles: "iam.amazonaws.com/allowed-roles".into(),
+        ..AnnotationKeys::default()
     }
 }
 
@@ -290,6 +363,7 @@ mod tests {
                     role: Some("reader".into()),
                     external_id: Some("id-1".into()),
                     imdsv2: Some("required".into()),
+                    ..PodAnnotations::default()
                 },
             }
         );
@@ -384,8 +458,45 @@ mod tests {
             namespace.into_namespace(&test_keys()).unwrap(),
             LeanNamespace {
                 name: "shop".into(),
-                allowed_roles: Some("[\"r\"]".into())
+                allowed_roles: Some("[\"r\"]".into()),
+                ..LeanNamespace::default()
             }
         );
+    }
+
+    #[test]
+    fn what_no_source_or_guard_reads_is_not_kept() {
+        let all = AnnotationKeys {
+            session_name: Some("name".into()),
+            service_account_role: Some("own".into()),
+            eks_role: true,
+            namespace_role: Some("default".into()),
+            permitted: Some("permitted".into()),
+            ..test_keys()
+        };
+        let annotations = json!({
+            "name": "session", "own": "a", EKS_ROLE_ANNOTATION: "b", "default": "c", "permitted": "d",
+        });
+        let object = json!({"metadata": {"name": "n", "namespace": "shop", "uid": "u", "annotations": annotations}});
+        let account = |keys: &AnnotationKeys| {
+            let account: ServiceAccount = serde_json::from_value(object.clone()).unwrap();
+            let account = account.into_service_account(keys).unwrap();
+            (account.role, account.eks_role)
+        };
+        let namespace = |keys: &AnnotationKeys| {
+            let namespace: Namespace = serde_json::from_value(object.clone()).unwrap();
+            let namespace = namespace.into_namespace(keys).unwrap();
+            (namespace.role, namespace.permitted)
+        };
+        let session_name = |keys: &AnnotationKeys| {
+            let pod: Pod = serde_json::from_value(object.clone()).unwrap();
+            pod.into_workload(keys).unwrap().annotations.session_name
+        };
+        assert_eq!(account(&test_keys()), (None, None));
+        assert_eq!(namespace(&test_keys()), (None, None));
+        assert_eq!(session_name(&test_keys()), None);
+        assert_eq!(account(&all), (Some("a".into()), Some("b".into())));
+        assert_eq!(namespace(&all), (Some("c".into()), Some("d".into())));
+        assert_eq!(session_name(&all), Some("session".into()));
     }
 }

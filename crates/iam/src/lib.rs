@@ -8,6 +8,7 @@
 //! | `base` | [`BaseArn`], below which short names stand for roles |
 //! | `complete` | [`RoleArn::complete`], from a name or an ARN to the role that it stands for |
 //! | `glob`, `pattern` | [`RolePattern`], which roles a namespace may have |
+//! | `scope` | [`RoleScope`], which roles a cluster may have |
 //! | `session` | [`SessionName`], what `CloudTrail` shows |
 //! | `external_id` | [`ExternalId`] |
 
@@ -20,6 +21,7 @@ mod fnv;
 mod glob;
 mod partition;
 mod pattern;
+mod scope;
 mod session;
 
 pub use arn::{ArnError, RoleArn};
@@ -29,6 +31,7 @@ pub use external_id::{ExternalId, ExternalIdError};
 pub use glob::Glob;
 pub use partition::{Partition, UnknownPartition};
 pub use pattern::{PatternError, RolePattern};
+pub use scope::{RoleScope, ScopeError};
 pub use session::{SessionName, SessionNameError};
 
 #[cfg(test)]
