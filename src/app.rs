@@ -4,7 +4,7 @@ mod ceiling;
 mod report;
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, SocketAddrV4};
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use tokio::sync::watch as channel;
 use crate::admin::{self, Admin};
 use crate::authorize::{self, Ceiling, Grant, Policy};
 use crate::clock::Clock;
-use crate::config::{Config, Discoverable, Interception, LogFormat};
+use crate::config::{Config, Discoverable, Interception, Listen, LogFormat};
 use crate::credentials::{Credentials, Observer, Terms};
 use crate::imds::allow::AllowList;
 use crate::imds::token::{KeyError, Tokens};
@@ -187,7 +187,7 @@ async fn start(
         upstream,
         allow: AllowList::new(&config.metadata),
         imdsv2: config.metadata.imdsv2,
-        host_ip: config.node.host_ip,
+        node: config.node.clone(),
         access_log: config.logs.access,
         metrics: Arc::clone(&metrics),
         clock: clock.clone(),
@@ -200,8 +200,7 @@ async fn start(
     let workers = start_workers(&config, &imds, &drain)?;
     tokio::spawn(intercept(
         config.interception.clone(),
-        config.node.host_ip,
-        config.listen.pods.port(),
+        config.listen.clone(),
         rules_in_place,
     ));
 
@@ -269,16 +268,25 @@ fn start_workers(
     imds: &Arc<Imds>,
     drain: &Drain,
 ) -> Result<Vec<JoinHandle<()>>, AppError> {
-    let address = config.listen.pods;
-    let failed = AppError::listen(address, "pods", "--app-port and --host-ip");
-    let listeners = server::bind(address, config.listen.data_workers).map_err(&failed)?;
-    for listener in &listeners {
-        tracing::info!(address = %listener.local_addr().map_err(&failed)?, "the pods' socket listens");
+    let mut workers: Vec<Vec<_>> = Vec::new();
+    workers.resize_with(config.listen.data_workers, Vec::new);
+    let v4 = (config.listen.pods, "--app-port and --host-ip");
+    let v6 = config
+        .listen
+        .pods_v6
+        .map(|address| (address.into(), "--app-port and --host-ip6"));
+    for (address, flag) in std::iter::once(v4).chain(v6) {
+        let failed = AppError::listen(address, "pods", flag);
+        let listeners = server::bind(address, workers.len()).map_err(&failed)?;
+        for (worker, listener) in workers.iter_mut().zip(listeners) {
+            tracing::info!(address = %listener.local_addr().map_err(&failed)?, "the pods' socket listens");
+            worker.push(listener);
+        }
     }
-    let start = |(number, listener)| {
-        server::start_worker(number, listener, Arc::clone(imds), drain.clone())
+    let start = |(number, listeners)| {
+        server::start_worker(number, listeners, Arc::clone(imds), drain.clone())
     };
-    Ok(listeners
+    Ok(workers
         .into_iter()
         .enumerate()
         .map(start)
@@ -369,20 +377,18 @@ async fn check_node_credentials(sts: Arc<Sts>, condition: Condition) {
 }
 
 /// Writes the rules, now that the port listens, until the kernel takes them. They stay when the agent leaves.
-async fn intercept(
-    interception: Interception,
-    host_ip: Option<IpAddr>,
-    port: u16,
-    condition: Condition,
-) {
+async fn intercept(interception: Interception, listen: Listen, condition: Condition) {
     let interfaces = match interception {
         Interception::None => return condition.met(),
         Interception::Nftables(interfaces) => interfaces,
     };
-    let Some(IpAddr::V4(host_ip)) = host_ip else {
+    let SocketAddr::V4(target) = listen.pods else {
         return condition.missing("--intercept=nftables needs an IPv4 --host-ip to send pods to");
     };
-    let rules = Rules::new(METADATA_V4, SocketAddrV4::new(host_ip, port), interfaces);
+    let rules = Rules {
+        target_v6: listen.pods_v6,
+        ..Rules::new(METADATA_V4, target, interfaces)
+    };
     loop {
         let rules = rules.clone();
         match tokio::task::spawn_blocking(move || nftables::install(&rules)).await {

@@ -97,7 +97,7 @@ impl Scene {
     /// A running pod: its network, and its object at the API server.
     async fn pod(&self, host: u8, name: &str, annotations: &[(&str, &str)]) -> Arc<Pod> {
         let pod = self.vpc.add_pod(Ipv4Addr::new(10, 0, 100, host)).unwrap();
-        let ip = pod.address().to_string();
+        let ip = pod.addresses()[0].to_string();
         let spec = Spec {
             namespace: self.node,
             name,

@@ -106,6 +106,10 @@ pub(super) struct NodeFlags {
     /// This node's address: where pods' requests are sent to, and part of /healthz
     #[arg(long, value_name = "IP")]
     pub(super) host_ip: Option<String>,
+
+    /// This node's IPv6 address: where pods' requests to fd00:ec2::254 are sent to [default: they are refused]
+    #[arg(long, env = "PODIAM_HOST_IP6", value_name = "IP", help_heading = PODIAM)]
+    pub(super) host_ip6: Option<String>,
 }
 
 /// Sockets, and the threads behind them.

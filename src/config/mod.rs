@@ -9,7 +9,7 @@ mod pflag;
 mod validate;
 mod values;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -64,6 +64,15 @@ pub struct Node {
     pub name: Option<String>,
     /// `--host-ip`: the node's own address, target of the DNAT and part of /healthz.
     pub host_ip: Option<IpAddr>,
+    /// `--host-ip6`: the node's own IPv6 address, target of the DNAT of `fd00:ec2::254`. `None` where that is refused.
+    pub host_ip6: Option<Ipv6Addr>,
+}
+
+impl Node {
+    /// Whether `address` is the node's own, as far as it is configured.
+    pub fn owns(&self, address: IpAddr) -> bool {
+        Some(address) == self.host_ip || Some(address) == self.host_ip6.map(IpAddr::V6)
+    }
 }
 
 /// Sockets.
@@ -71,6 +80,8 @@ pub struct Node {
 pub struct Listen {
     /// The pods' socket: host-ip (or every address) and `--app-port`; port 0 only without interception.
     pub pods: SocketAddr,
+    /// The pods' socket for IPv6: host-ip6 and the same port. `None` without `--host-ip6`.
+    pub pods_v6: Option<SocketAddrV6>,
     /// The admin socket: /healthz, /readyz, /metrics, /debug. Never the pods' port, except that both may be 0.
     pub admin: SocketAddr,
     /// `--debug`: serve /debug/store on the admin socket.

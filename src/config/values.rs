@@ -5,7 +5,7 @@ mod addresses;
 mod metadata_path;
 mod names;
 
-pub(super) use addresses::{host_ip, metadata_address, port, server_url};
+pub(super) use addresses::{host_ip, host_ip6, metadata_address, port, server_url};
 pub(super) use metadata_path::metadata_path;
 pub(super) use names::{annotation_key, node_name, region};
 

@@ -61,6 +61,14 @@ pub fn method_not_allowed(why: &str, allowed: &'static str) -> Reply {
     reply
 }
 
+/// The same reply, with which the connection ends.
+pub fn closing(mut reply: Reply) -> Reply {
+    reply
+        .headers_mut()
+        .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    reply
+}
+
 /// `iam/info` as it would be if the pod were an instance with this role's profile.
 pub fn iam_info(role: &RoleArn, now: Timestamp) -> Bytes {
     let profile = role.as_str().replacen(":role/", ":instance-profile/", 1);

@@ -1,11 +1,12 @@
 //! The face to the pods: it answers as the EC2 instance metadata service does, for the pod at the other end.
 //!
 //! [`server`] accepts, [`route`] reads the request line into an enum or refuses it, [`Imds`] answers, [`document`]
-//! makes the bodies, [`token`] the IMDSv2 tokens; [`allow`] lists what of the real service may be seen. Nothing here
-//! decides a role or speaks to AWS.
+//! makes the bodies, [`token`] the IMDSv2 tokens; [`allow`] lists what of the real service may be seen; `prompt` times
+//! slow clients out. Nothing here decides a role or speaks to AWS.
 
 pub mod allow;
 pub mod document;
+mod prompt;
 pub mod route;
 pub mod server;
 pub mod token;
@@ -19,7 +20,7 @@ use tokio::time::Instant;
 
 use crate::authorize::{Grant, Policy};
 use crate::clock::Clock;
-use crate::config::{AccessLog, Imdsv2};
+use crate::config::{AccessLog, Imdsv2, Node};
 use crate::credentials::Credentials;
 use crate::index::{Entry, Lookup, Reader};
 use crate::metrics::{Handler, Metrics};
@@ -52,8 +53,8 @@ pub struct Imds {
     pub allow: AllowList,
     /// Whether v1 is answered.
     pub imdsv2: Imdsv2,
-    /// The node's own address.
-    pub host_ip: Option<IpAddr>,
+    /// The node's own addresses.
+    pub node: Node,
     /// Which requests are logged.
     pub access_log: AccessLog,
     /// Where requests are counted.
@@ -298,6 +299,7 @@ impl Imds {
         let instance_id = self.upstream.instance_id().await.ok().flatten();
         self.metrics.health(instance_id.is_some());
         let host_ip = self
+            .node
             .host_ip
             .map(|address| address.to_string())
             .unwrap_or_default();
@@ -314,7 +316,7 @@ impl Imds {
     }
 
     fn is_node(&self, connection: &Connection) -> bool {
-        Some(connection.peer) == self.host_ip || connection.peer == connection.local
+        self.node.owns(connection.peer) || connection.peer == connection.local
     }
 }
 
@@ -374,7 +376,15 @@ impl Refusal {
             Self::Rejected(rejection) => {
                 document::refusal(rejection.status(), &rejection.to_string())
             }
-            Self::Denied(reason) => document::refusal(reason.status(), &reason.to_string()),
+            Self::Denied(reason) => {
+                let reply = document::refusal(reason.status(), &reason.to_string());
+                // This connection is of no use to anybody any more; the next attempt must not be made on it.
+                if *reason == Reason::PodChanged {
+                    document::closing(reply)
+                } else {
+                    reply
+                }
+            }
             Self::NoDocument => document::refusal(404, "not found"),
         }
     }

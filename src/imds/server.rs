@@ -1,5 +1,6 @@
 //! The pods' sockets: accept, read the two ends of the connection, serve HTTP/1, drain. Each data worker is a thread with
-//! a runtime and a listener of its own (`SO_REUSEPORT`), so that a request never changes threads.
+//! a runtime and listeners of its own (`SO_REUSEPORT`), one for each address family, so that a request never changes
+//! threads.
 
 use std::convert::Infallible;
 use std::io;
@@ -8,6 +9,9 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use futures::future::join_all;
+use hyper::Request;
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -15,11 +19,15 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use super::{Connection, Imds};
+use super::prompt::PromptStream;
+use super::{Connection, Imds, document};
 use crate::lifecycle::Drain;
 
-/// How long a client may take to send its request's headers; also how long a connection may stay idle.
+/// How long a client may take to send a request's headers, from their first byte on or from the connection's start.
 const HEADER_TIME: Duration = Duration::from_secs(5);
+/// How long a connection may stay idle between requests: SDKs keep theirs in a pool, and one that is closed just as it
+/// is used again is an error to them.
+const IDLE_TIME: Duration = Duration::from_mins(1);
 /// The most that a request's headers may take.
 const HEADER_BYTES: usize = 8 << 10;
 /// Connections that may wait to be accepted.
@@ -43,10 +51,10 @@ fn listener(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
-/// Starts a data worker: a thread that serves `listener` until `drain` is told and the last request is answered.
+/// Starts a data worker: a thread that serves `listeners` until `drain` is told and the last request is answered.
 pub fn start_worker(
     number: usize,
-    listener: std::net::TcpListener,
+    listeners: Vec<std::net::TcpListener>,
     imds: Arc<Imds>,
     drain: Drain,
 ) -> io::Result<JoinHandle<()>> {
@@ -56,12 +64,11 @@ pub fn start_worker(
     std::thread::Builder::new()
         .name(format!("pods-{number}"))
         .spawn(move || {
-            runtime.block_on(async move {
-                match TcpListener::from_std(listener) {
-                    Ok(listener) => serve(listener, imds, drain).await,
-                    Err(error) => tracing::error!("the pods' listener cannot be used: {error}"),
-                }
-            });
+            let serve = async |listener| match TcpListener::from_std(listener) {
+                Ok(listener) => serve(listener, imds.clone(), drain.clone()).await,
+                Err(error) => tracing::error!("the pods' listener cannot be used: {error}"),
+            };
+            runtime.block_on(join_all(listeners.into_iter().map(serve)));
         })
 }
 
@@ -99,13 +106,25 @@ async fn serve_connection(stream: TcpStream, peer: SocketAddr, imds: Arc<Imds>, 
         local: local.ip().to_canonical(),
         pod: OnceLock::new(),
     };
-    let service = service_fn(|request| {
+    let stream = PromptStream::new(stream, HEADER_TIME);
+    let pending = stream.pending();
+    let service = service_fn(|request: Request<Incoming>| {
+        pending.end();
         let (imds, connection) = (&imds, &connection);
-        async move { Ok::<_, Infallible>(imds.answer(connection, &request).await) }
+        async move {
+            let reply = imds.answer(connection, &request).await;
+            // No body is ever read, so nothing that stands behind one is read as a request either.
+            let reply = if request.body().is_end_stream() {
+                reply
+            } else {
+                document::closing(reply)
+            };
+            Ok::<_, Infallible>(reply)
+        }
     });
     let http = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIME)
+        .header_read_timeout(IDLE_TIME)
         .max_header_size(HEADER_BYTES)
         .max_buf_size(2 * HEADER_BYTES)
         .serve_connection(TokioIo::new(stream), service);

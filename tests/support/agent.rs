@@ -93,6 +93,9 @@ impl Agent {
             "KUBECONFIG",
             "AWS_REGION",
             "AWS_DEFAULT_REGION",
+            "AWS_ENDPOINT_URL",
+            "AWS_USE_FIPS_ENDPOINT",
+            "AWS_USE_DUALSTACK_ENDPOINT",
         ] {
             command.env_remove(name);
         }

@@ -18,7 +18,9 @@
 pub mod agent;
 pub mod apiserver;
 pub mod http;
+pub mod manifest;
 pub mod moto;
+pub mod node;
 pub mod parts;
 pub mod pki;
 pub mod pods;

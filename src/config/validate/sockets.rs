@@ -1,6 +1,6 @@
 //! Judges the agent's sockets, and how pods' requests get to them.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use podiam_intercept::Interfaces;
 
@@ -55,6 +55,9 @@ impl ListenFlags {
         }
         Listen {
             pods,
+            pods_v6: node
+                .host_ip6
+                .map(|ip| SocketAddrV6::new(ip, pods.port(), 0, 0)),
             admin,
             debug_store: check.switch("debug", &debug),
             data_workers: check
@@ -114,7 +117,7 @@ impl InterceptionFlags {
                 check.problem(
                     "host-ip",
                     Some(&ip.to_string()),
-                    "pods' requests are sent to an IPv4 address of the node",
+                    "pods' requests are sent to an IPv4 address of the node; its IPv6 address belongs to --host-ip6",
                 );
             }
             None if check.has_problem("host-ip") => {}
@@ -123,6 +126,13 @@ impl InterceptionFlags {
                 None,
                 "needed to intercept: the IPv4 address of this node, as status.hostIP",
             ),
+        }
+        if let Some(ip) = node.host_ip6.filter(Ipv6Addr::is_loopback) {
+            check.problem(
+                "host-ip6",
+                Some(&ip.to_string()),
+                "pods' requests cannot be sent to a loopback address",
+            );
         }
         if listen.pods.port() == 0 {
             check.problem(
@@ -177,6 +187,31 @@ mod tests {
                 "{words:?}"
             );
         }
+    }
+
+    #[test]
+    fn pods_are_answered_over_ipv6_where_the_node_has_such_an_address() {
+        let listen = |words: &[&str]| config(words).listen.pods_v6;
+        assert_eq!(listen(&["--host-ip=10.0.0.7"]), None);
+        assert_eq!(
+            listen(&["--host-ip=10.0.0.7", "--host-ip6="]),
+            None,
+            "as a chart leaves it"
+        );
+        assert_eq!(
+            listen(&["--host-ip=10.0.0.7", "--host-ip6=fd00::7", "--app-port=81"]),
+            Some("[fd00::7]:81".parse().unwrap())
+        );
+        assert_one_problem(
+            &["--host-ip=fd00::7", "--host-ip6=fd00::8"],
+            "--host-ip6=\"fd00::8\": ",
+            "IPv4",
+        );
+        assert_one_problem(
+            &["--iptables", "--host-ip=10.0.0.7", "--host-ip6=::1"],
+            "--host-ip6=\"::1\": ",
+            "loopback",
+        );
     }
 
     #[test]

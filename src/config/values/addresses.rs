@@ -1,6 +1,6 @@
 //! Addresses and ports: where the agent listens, and whom it asks.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use hyper::Uri;
 use hyper::http::uri::Authority;
@@ -21,6 +21,23 @@ pub(in crate::config) fn host_ip(text: &str) -> Result<IpAddr, &'static str> {
         .map_err(|_| "not an IP address, such as 10.0.0.7")?;
     if ip.is_unspecified() || ip.is_multicast() {
         return Err("not the address of a node");
+    }
+    Ok(ip)
+}
+
+/// An IPv6 address that pods' packets can be sent to. One of a single link would need an interface with it, and one
+/// that is mapped is IPv4 on the wire.
+pub(in crate::config) fn host_ip6(text: &str) -> Result<Ipv6Addr, &'static str> {
+    let ip: Ipv6Addr = text
+        .parse()
+        .map_err(|_| "not an IPv6 address, such as fd00::7")?;
+    if ip.is_unspecified() || ip.is_multicast() || ip.to_ipv4_mapped().is_some() {
+        return Err("not the IPv6 address of a node");
+    }
+    if ip.is_unicast_link_local() {
+        return Err(
+            "a link-local address is good on one link only; give a global or unique local one",
+        );
     }
     Ok(ip)
 }
@@ -95,6 +112,26 @@ mod tests {
                 "node-1",
                 "$(HOST_IP)",
                 " 10.0.0.7",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_host_ip6_is_an_address_that_packets_of_every_link_can_go_to() {
+        table(
+            host_ip6,
+            &["fd00::7", "2001:db8::1", "::1"],
+            &[
+                "",
+                "::",
+                "10.0.0.7",
+                "ff02::1",
+                "fe80::1",
+                "fe80::1%eth0",
+                "::ffff:10.0.0.7",
+                "[fd00::7]",
+                "fd00::7/64",
+                "$(HOST_IP6)",
             ],
         );
     }

@@ -22,6 +22,7 @@ const TOKEN_PATH: &str = "/latest/api/token";
 const SERVER: (&str, &str) = ("server", "EC2ws");
 
 /// The face of IMDS.
+#[derive(Debug)]
 pub(super) struct Imds {
     config: Arc<Config>,
     tree: Tree,

@@ -37,7 +37,8 @@ pub struct Aws {
     pub sts_addr: SocketAddr,
     faults: Faults,
     journal: Journal,
-    _servers: JoinSet<()>,
+    imds: Arc<imds::Imds>,
+    servers: JoinSet<()>,
 }
 
 impl Aws {
@@ -54,8 +55,12 @@ impl Aws {
         let config = Arc::new(config);
         let (faults, journal) = (Faults::default(), Journal::default());
         let mut servers = JoinSet::new();
-        let face = imds::Imds::new(Arc::clone(&config), faults.clone(), journal.clone());
-        servers.spawn(server::serve(imds, Arc::new(face)));
+        let imds_face = Arc::new(imds::Imds::new(
+            Arc::clone(&config),
+            faults.clone(),
+            journal.clone(),
+        ));
+        servers.spawn(server::serve(imds, Arc::clone(&imds_face)));
         let face = sts::Sts::new(config, faults.clone(), journal.clone());
         servers.spawn(server::serve(sts, Arc::new(face)));
         Ok(Self {
@@ -63,8 +68,15 @@ impl Aws {
             sts_addr,
             faults,
             journal,
-            _servers: servers,
+            imds: imds_face,
+            servers,
         })
+    }
+
+    /// Answers as IMDS at one more socket: an instance has it at an IPv6 address too.
+    pub fn serve_imds_at(&mut self, listener: TcpListener) {
+        let face = Arc::clone(&self.imds);
+        self.servers.spawn(server::serve(listener, face));
     }
 
     /// `http://` and the address of IMDS: a value for `AWS_EC2_METADATA_SERVICE_ENDPOINT`.

@@ -18,8 +18,8 @@ use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns, unshare};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-pub use node::{Node, Pod};
-pub use vpc::{IMDS, NODE, PODS, STS, Vpc};
+pub use node::{Node, Pod, Wiring};
+pub use vpc::{IMDS, IMDS6, NODE, NODE6, PODS, PODS6, STS, Vpc};
 
 /// Why a namespace could not be made or used.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +43,7 @@ pub enum Error {
         /// What it answered.
         stderr: String,
     },
-    /// Forwarding could not be switched on.
+    /// A kernel parameter could not be set.
     #[error("/proc/sys/net cannot be written in the namespace")]
     Sysctl(#[source] io::Error),
 }
@@ -139,6 +139,30 @@ impl Namespace {
             commands: commands.to_owned(),
             stderr,
         })
+    }
+
+    /// Sets a kernel parameter of the namespace, named as below /proc/sys (`net/ipv4/ip_forward`).
+    pub fn sysctl(&self, name: &str, value: &str) -> Result<(), Error> {
+        let path = PathBuf::from("/proc/sys").join(name);
+        self.enter(|| std::fs::write(path, value))?
+            .map_err(Error::Sysctl)
+    }
+
+    /// No duplicate address detection for interfaces that are made from now on: without their link-local addresses
+    /// they cannot ask for neighbours, and it takes a second.
+    pub(crate) fn trust_ipv6_addresses(&self) -> Result<(), Error> {
+        for scope in ["all", "default"] {
+            self.sysctl(&format!("net/ipv6/conf/{scope}/accept_dad"), "0")?;
+        }
+        Ok(())
+    }
+
+    /// Makes a bridge that is up and whose hardware address stays: by itself it changes with its ports, under the
+    /// feet of neighbours that know it. It floods multicast, IPv6's neighbour discovery with it.
+    pub(crate) fn bridge(&self, name: &str) -> Result<(), Error> {
+        self.ip(&format!(
+            "link add {name} address 02:00:00:00:00:01 type bridge mcast_snooping 0\nlink set {name} up"
+        ))
     }
 
     /// Makes a veth pair between two namespaces, both ends up and without an address.
