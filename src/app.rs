@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use podiam_iam::{CompleteError, RoleArn};
+use podiam_iam::{BaseArn, CompleteError, RoleArn};
 use podiam_intercept::{METADATA_V4, Rules, nftables};
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -318,7 +318,16 @@ async fn discover(
         })
         .transpose()?;
     condition.met();
-    Ok(authorize::Rules {
+    Ok(rules(config, base, default_role))
+}
+
+/// The rules of decision, once it is known what has to be discovered.
+pub(crate) fn rules(
+    config: &Config,
+    base: Option<BaseArn>,
+    default_role: Option<RoleArn>,
+) -> authorize::Rules {
+    authorize::Rules {
         base,
         default_role,
         sources: config.roles.sources.clone(),
@@ -329,7 +338,7 @@ async fn discover(
         session_duration: config.sessions.duration,
         host_ip: config.node.host_ip,
         keys: config.annotations.clone(),
-    })
+    }
 }
 
 /// Asks until there is an answer, and says meanwhile what is missing.

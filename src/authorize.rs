@@ -4,6 +4,7 @@
 //! ([`guards`]) may refuse it. `index` asks whenever a pod or what is around it changes and keeps the answer; requests only read it. Nothing here
 //! waits, asks AWS or knows addresses: a hostNetwork pod gets the answer it would get if it owned one.
 
+mod admission;
 mod ceiling;
 mod guards;
 mod memo;
@@ -24,6 +25,7 @@ use crate::reason::Reason;
 use crate::workload::{AnnotationKeys, Namespace, RoleSource, Surroundings, Workload};
 use guards::Guards;
 
+pub use admission::admission_policies;
 pub use ceiling::{Ceiling, CeilingError};
 
 /// A pod's answer: what may be asked of STS for it, or why nothing may.
@@ -112,6 +114,7 @@ impl Policy {
     fn grant(&self, workload: &Workload, around: Surroundings<'_>, basis: &mut Basis) -> Decision {
         let role = source::role(&self.rules, workload, around, &mut basis.source)?;
         let mut external_id = external_id(workload)?;
+        let named = session_name(workload)?;
         if let Some(ceiling) = &*self.ceiling.load() {
             external_id = ceiling.admit(&role, &workload.namespace, external_id)?;
         }
@@ -121,7 +124,7 @@ impl Policy {
             self.guards
                 .check(&role, workload, around, &mut basis.overlooked)?;
         }
-        let session_name = match (session_name(workload)?, self.rules.naming) {
+        let session_name = match (named, self.rules.naming) {
             (Some(named), _) => named,
             (None, SessionNaming::Pod) => {
                 SessionName::pod(&workload.namespace, &workload.name, workload.uid.as_str())
