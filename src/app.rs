@@ -2,6 +2,7 @@
 
 mod ceiling;
 mod report;
+mod sessions;
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use podiam_iam::{BaseArn, CompleteError, RoleArn};
-use podiam_intercept::{METADATA_V4, Rules, nftables};
+use podiam_intercept::{METADATA_V4, Rules, probe};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -20,14 +21,18 @@ use crate::admin::{self, Admin};
 use crate::authorize::{self, Ceiling, Grant, Policy};
 use crate::clock::Clock;
 use crate::config::{Config, Discoverable, Interception, Listen, LogFormat};
-use crate::credentials::{Credentials, Observer, Terms};
+use crate::credentials::{Credentials, Limits, Terms};
+use crate::handover::{self, Port};
 use crate::imds::allow::AllowList;
 use crate::imds::token::{KeyError, Tokens};
 use crate::imds::{Imds, server};
 use crate::index::{Index, Reader};
+use crate::interception;
 use crate::lifecycle::{self, Condition, Drain, Readiness};
 use crate::metrics::Metrics;
+use crate::selftest::{self, NoRandom, Prover};
 use crate::sts::{self, Sts};
+use crate::taint;
 use crate::telemetry::{self, Chain};
 use crate::upstream::{Upstream, UpstreamError};
 use crate::watch::{self, SourceStatus};
@@ -36,6 +41,8 @@ use crate::watch::{self, SourceStatus};
 const DRAIN_TIME: Duration = Duration::from_secs(30);
 /// Between two attempts at something that must succeed before the agent is ready.
 const RETRY: Duration = Duration::from_secs(1);
+/// Between two looks at whether it is this process's turn to answer pods.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// Between two looks at whether the node's own credentials can be had.
 const NODE_CREDENTIALS_CHECK: Duration = Duration::from_mins(1);
 
@@ -57,6 +64,9 @@ pub enum AppError {
     /// The token key cannot be used.
     #[error("--state-dir cannot be used")]
     TokenKey(#[from] KeyError),
+    /// The self-test has no key.
+    #[error("the self-test cannot have a key")]
+    SelfTestKey(#[from] NoRandom),
     /// The metadata service's address is not one.
     #[error("--metadata-addr cannot be used")]
     Upstream(#[from] UpstreamError),
@@ -101,9 +111,6 @@ pub fn run(config: Config, ceiling: Option<Ceiling>) -> Result<(), AppError> {
     for notice in &config.notices {
         tracing::warn!("{notice}");
     }
-    for finding in config.findings() {
-        tracing::warn!(finding = finding.code, "{}", finding.text);
-    }
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
@@ -142,48 +149,49 @@ async fn start(
 ) -> Result<Vec<JoinHandle<()>>, AppError> {
     let metrics = Arc::new(Metrics::new()?);
     let readiness = Readiness::default();
-    for finding in config.findings() {
-        readiness.set_finding(finding.code, Some(finding.text.to_owned()));
-    }
+    tell_findings(&config, &readiness);
     let clock = Clock::system();
     let upstream = Arc::new(Upstream::new(&config.metadata.address)?);
     let tokens = Tokens::open(config.state_dir.as_deref())?;
+    let prover = Arc::new(Prover::new()?);
     let answers = Arc::new(OnceLock::new());
-    serve_admin(&config, &readiness, &metrics, &answers).await?;
+    let ports = bind(&config.listen)?;
+    serve_admin(&config, &readiness, &metrics, &answers, &drain)?;
 
     // Registered before anything is waited for, so that /readyz never says "ok" too early.
     let pods_known = readiness.condition("pods");
     let node_credentials = readiness.condition("node-credentials");
+    let listening = readiness.condition("pods-port");
     let rules_in_place = readiness.condition("interception");
+    let instance_profile = readiness.condition("instance-profile");
+    let self_test = config
+        .startup
+        .self_test_interval
+        .map(|interval| (interval, readiness.condition("self-test")));
 
-    let rules = discover(&config, &upstream, &readiness.condition("instance-profile")).await?;
+    if let Some(taint) = config.startup.taint.clone() {
+        tokio::spawn(taint::remove_when_ready(taint, readiness.clone()));
+    }
+
+    let rules = discover(&config, &upstream, &instance_profile).await?;
     let policy = Arc::new(Policy::new(rules));
     let rules_changed = follow_ceiling(&config, ceiling, &policy, &readiness);
     let deciding = Arc::clone(&policy);
     let (index, pods) = Index::judging(move |pod, around| deciding.judge(pod, around));
 
-    let sts = Arc::new(Sts::new(
-        sts::Settings {
-            region: config.sessions.region.clone(),
-            metadata_address: Some(config.metadata.address.clone()),
-        },
-        clock.clone(),
-    ));
-    let credentials = Credentials::new(
-        Arc::clone(&sts) as _,
-        clock.clone(),
-        Terms {
-            refresh_age: config.sessions.refresh_age,
-            error_ttl: config.sessions.error_ttl,
-        },
-        Arc::clone(&metrics) as _,
-        Handle::current(),
-    );
+    let sts = Arc::new(sts(&config, &clock));
+    let reports = sessions::Reports {
+        metrics: Arc::clone(&metrics),
+        pods: pods.clone(),
+    };
+    let credentials = credentials(&config, &sts, &clock, reports);
+    sessions::on_scrape(&metrics, &credentials, &clock);
     let imds = Arc::new(Imds {
         pods: pods.clone(),
         policy,
         credentials: credentials.clone(),
         tokens,
+        prover: Arc::clone(&prover),
         upstream,
         allow: AllowList::new(&config.metadata),
         imdsv2: config.metadata.imdsv2,
@@ -195,36 +203,111 @@ async fn start(
     let _ = answers.set(Arc::clone(&imds));
 
     tokio::spawn(report::audited(pods.clone()));
-    tokio::spawn(follow_pods(pods, credentials, Arc::clone(&metrics)));
+    if let Some((interval, condition)) = self_test {
+        let (address, own) = (config.listen.pods, config.listen.data_workers);
+        let known = pods.clone();
+        let setup = selftest::Setup {
+            prover,
+            is_pod: Arc::new(move |address| known.lookup(address).is_settled()),
+            covers_own: covers(&config.interception, probe::OWN_INTERFACE),
+            is_shared: Arc::new(move || handover::others(address, own) > 0),
+            interval,
+        };
+        let (readiness, metrics) = (readiness.clone(), Arc::clone(&metrics));
+        tokio::spawn(async move {
+            // Before that it could only find what is known: pods' requests do not get here yet.
+            readiness.hold(&["pods-port", "interception"]).await;
+            selftest::run(setup, condition, metrics).await;
+        });
+    }
+    tokio::spawn(follow_pods(
+        pods.clone(),
+        credentials.clone(),
+        Arc::clone(&metrics),
+    ));
     tokio::spawn(check_node_credentials(sts, node_credentials));
-    let workers = start_workers(&config, &imds, &drain)?;
-    tokio::spawn(intercept(
-        config.interception.clone(),
-        config.listen.clone(),
-        rules_in_place,
+    let (status, seen) = channel::channel(SourceStatus::expecting(&config.annotations));
+    tokio::spawn(report::source(
+        seen.clone(),
+        pods_known,
+        Arc::clone(&metrics),
+        clock.clone(),
+    ));
+    tokio::spawn(watch_pods(
+        config.clone(),
+        clock,
+        index,
+        status,
+        rules_changed,
     ));
 
-    let (status, seen) = channel::channel(SourceStatus::expecting(&config.annotations));
-    tokio::spawn(report::source(seen, pods_known, metrics, clock.clone()));
-    tokio::spawn(async move {
-        let Config {
-            node,
-            pods,
-            annotations,
-            ..
-        } = config;
-        watch::run(
-            &pods,
-            node.name.as_deref(),
-            &annotations,
-            &clock,
-            index,
-            status,
-            rules_changed,
-        )
-        .await;
-    });
+    wait_for_turn(&ports, seen, &pods, &credentials, &listening).await;
+    let workers = start_workers(ports, config.listen.data_workers, &imds, &drain)?;
+    listening.met();
+    tokio::spawn(intercept(
+        config.interception,
+        config.listen,
+        rules_in_place,
+        metrics,
+    ));
     Ok(workers)
+}
+
+/// What of the configuration leaves a door open, in the log and in /readyz.
+fn tell_findings(config: &Config, readiness: &Readiness) {
+    for finding in config.findings() {
+        tracing::warn!(finding = finding.code, "{}", finding.text);
+        readiness.set_finding(finding.code, Some(finding.text.to_owned()));
+    }
+}
+
+fn sts(config: &Config, clock: &Clock) -> Sts {
+    let settings = sts::Settings {
+        region: config.sessions.region.clone(),
+        metadata_address: Some(config.metadata.address.clone()),
+    };
+    Sts::new(settings, clock.clone())
+}
+
+fn credentials(
+    config: &Config,
+    sts: &Arc<Sts>,
+    clock: &Clock,
+    reports: sessions::Reports,
+) -> Credentials {
+    let terms = Terms {
+        refresh_age: config.sessions.refresh_age,
+        error_ttl: config.sessions.error_ttl,
+    };
+    let limits = Limits {
+        rate: config.sessions.sts_rate,
+        concurrency: config.sessions.sts_concurrency,
+    };
+    Credentials::new(
+        Arc::clone(sts) as _,
+        clock.clone(),
+        terms,
+        limits,
+        Arc::new(reports),
+        Handle::current(),
+    )
+}
+
+async fn watch_pods(
+    config: Config,
+    clock: Clock,
+    index: Index<Grant>,
+    status: channel::Sender<SourceStatus>,
+    rules: channel::Receiver<()>,
+) {
+    let Config {
+        node,
+        pods,
+        annotations,
+        ..
+    } = config;
+    let name = node.name.as_deref();
+    watch::run(&pods, name, &annotations, &clock, index, status, rules).await;
 }
 
 /// Puts the ceiling in force and follows its file. The channel's changes are those of the ceiling.
@@ -243,41 +326,78 @@ fn follow_ceiling(
     changed
 }
 
-async fn serve_admin(
+/// The pods' ports, one for each address family. They do not listen yet.
+fn bind(listen: &Listen) -> Result<Vec<Port>, AppError> {
+    let v6 = listen.pods_v6.map(SocketAddr::from);
+    std::iter::once(listen.pods)
+        .chain(v6)
+        .map(|address| Port::bind(address, listen.data_workers).map_err(listen_failed(address)))
+        .collect()
+}
+
+fn listen_failed(address: SocketAddr) -> impl Fn(io::Error) -> AppError {
+    AppError::listen(address, "pods", "--app-port, --host-ip and --host-ip6")
+}
+
+/// Where nobody answers pods, at once: a pod that is not known yet is waited for on its request. Where another process
+/// does, as in an upgrade, only when this one can answer as well: it knows the pods, and STS has answered about each.
+async fn wait_for_turn(
+    ports: &[Port],
+    source: channel::Receiver<SourceStatus>,
+    pods: &Reader<Grant>,
+    credentials: &Credentials,
+    listening: &Condition,
+) {
+    let is_warm = || {
+        source.borrow().is_synced()
+            && pods
+                .snapshot()
+                .wanted()
+                .all(|grant| credentials.is_tried(grant))
+    };
+    while ports.iter().any(Port::is_taken) && !is_warm() {
+        listening.missing(
+            "another process answers pods until this one knows them and their credentials",
+        );
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+fn serve_admin(
     config: &Config,
     readiness: &Readiness,
     metrics: &Arc<Metrics>,
     answers: &Arc<OnceLock<Arc<Imds>>>,
+    drain: &Drain,
 ) -> Result<(), AppError> {
     let address = config.listen.admin;
     let failed = AppError::listen(address, "administration", "--metrics-port");
-    let listener = TcpListener::bind(address).await.map_err(&failed)?;
-    tracing::info!(address = %listener.local_addr().map_err(&failed)?, "the admin socket listens");
+    let port = Port::bind(address, 1).map_err(&failed)?;
     let admin = Arc::new(Admin {
         readiness: readiness.clone(),
         metrics: Arc::clone(metrics),
         imds: Arc::clone(answers),
         debug_store: config.listen.debug_store,
     });
-    tokio::spawn(admin::serve(listener, admin));
+    for listener in port.listen(drain.clone()).map_err(&failed)? {
+        tracing::info!(address = %listener.local_addr().map_err(&failed)?, "the admin socket listens");
+        let listener = TcpListener::from_std(listener).map_err(&failed)?;
+        tokio::spawn(admin::serve(listener, Arc::clone(&admin)));
+    }
     Ok(())
 }
 
 fn start_workers(
-    config: &Config,
+    ports: Vec<Port>,
+    data_workers: usize,
     imds: &Arc<Imds>,
     drain: &Drain,
 ) -> Result<Vec<JoinHandle<()>>, AppError> {
     let mut workers: Vec<Vec<_>> = Vec::new();
-    workers.resize_with(config.listen.data_workers, Vec::new);
-    let v4 = (config.listen.pods, "--app-port and --host-ip");
-    let v6 = config
-        .listen
-        .pods_v6
-        .map(|address| (address.into(), "--app-port and --host-ip6"));
-    for (address, flag) in std::iter::once(v4).chain(v6) {
-        let failed = AppError::listen(address, "pods", flag);
-        let listeners = server::bind(address, workers.len()).map_err(&failed)?;
+    workers.resize_with(data_workers, Vec::new);
+    for port in ports {
+        let failed = listen_failed(port.address());
+        let listeners = port.listen(drain.clone()).map_err(&failed)?;
         for (worker, listener) in workers.iter_mut().zip(listeners) {
             tracing::info!(address = %listener.local_addr().map_err(&failed)?, "the pods' socket listens");
             worker.push(listener);
@@ -336,6 +456,7 @@ pub(crate) fn rules(
         permitted: config.roles.permitted,
         naming: config.sessions.naming,
         session_duration: config.sessions.duration,
+        attribution: config.sessions.attribution.clone(),
         host_ip: config.node.host_ip,
         keys: config.annotations.clone(),
     }
@@ -358,13 +479,16 @@ where
     }
 }
 
-/// Tells the credentials which grants are wanted, whenever the pods have changed.
+/// Tells the credentials which grants are wanted, and which are worth another try, whenever the pods have changed.
 async fn follow_pods(pods: Reader<Grant>, credentials: Credentials, metrics: Arc<Metrics>) {
     let mut generations = pods.generations();
+    let mut last = pods.snapshot();
     while generations.changed().await.is_ok() {
         let snapshot = pods.snapshot();
         metrics.set_pods(snapshot.pods().len());
         credentials.set_wanted(snapshot.wanted().cloned());
+        credentials.reconsider(snapshot.changed_since(&last));
+        last = snapshot;
     }
 }
 
@@ -385,43 +509,29 @@ async fn check_node_credentials(sts: Arc<Sts>, condition: Condition) {
     }
 }
 
-/// Writes the rules, now that the port listens, until the kernel takes them. They stay when the agent leaves.
-async fn intercept(interception: Interception, listen: Listen, condition: Condition) {
-    let interfaces = match interception {
-        Interception::None => return condition.met(),
-        Interception::Nftables(interfaces) => interfaces,
-    };
+/// Keeps the rules, now that the port listens. They stay when the agent leaves.
+async fn intercept(
+    interception: Interception,
+    listen: Listen,
+    condition: Condition,
+    metrics: Arc<Metrics>,
+) {
+    let Interception { mode, interfaces } = interception;
+    if !mode.writes_rules() {
+        return condition.met();
+    }
     let SocketAddr::V4(target) = listen.pods else {
-        return condition.missing("--intercept=nftables needs an IPv4 --host-ip to send pods to");
+        return condition.missing("--intercept needs an IPv4 --host-ip to send pods to");
     };
     let rules = Rules {
         target_v6: listen.pods_v6,
         ..Rules::new(METADATA_V4, target, interfaces)
     };
-    loop {
-        let rules = rules.clone();
-        match tokio::task::spawn_blocking(move || nftables::install(&rules)).await {
-            Ok(Ok(outcome)) => {
-                tracing::info!(?outcome, "interception rules");
-                return condition.met();
-            }
-            Ok(Err(error)) => {
-                condition.missing(format!("the rules are not in place: {}", Chain(&error)));
-            }
-            Err(error) => {
-                condition.missing(format!("the rules are not in place: {error}"));
-            }
-        }
-        tokio::time::sleep(RETRY).await;
-    }
+    let backend = podiam_intercept::open(mode);
+    interception::keep(backend, rules, condition, metrics).await;
 }
 
-impl Observer for Metrics {
-    fn assume_finished(&self, role: &RoleArn, code: &'static str, took: Duration) {
-        self.assume_role(role.as_str(), code, took);
-    }
-
-    fn cache_hit(&self, role: &RoleArn) {
-        self.cache_hits(role.as_str()).inc();
-    }
+/// Whether podiam's rules intercept what comes in on an interface of this name.
+fn covers(interception: &Interception, interface: &str) -> bool {
+    interception.mode.writes_rules() && interception.interfaces.contains(interface)
 }

@@ -5,11 +5,14 @@
 //! waits, asks AWS or knows addresses: a hostNetwork pod gets the answer it would get if it owned one.
 
 mod admission;
+mod attributes;
+mod attribution;
 mod ceiling;
 mod guards;
 mod memo;
 mod permitted;
 mod restrictions;
+mod session_policy;
 mod source;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -19,14 +22,16 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use podiam_iam::{BaseArn, ExternalId, RoleArn, SessionName};
 
-use crate::config::{Enforcement, RestrictionFormat, SessionNaming};
+use crate::config::{Attribution, Enforcement, RestrictionFormat, SessionNaming};
 use crate::index::{Basis, Verdict};
 use crate::reason::Reason;
 use crate::workload::{AnnotationKeys, Namespace, RoleSource, Surroundings, Workload};
 use guards::Guards;
 
 pub use admission::admission_policies;
+pub use attributes::{Attributes, Tag};
 pub use ceiling::{Ceiling, CeilingError};
+pub use session_policy::SessionPolicy;
 
 /// A pod's answer: what may be asked of STS for it, or why nothing may.
 pub type Decision = Result<Arc<Grant>, Reason>;
@@ -42,6 +47,8 @@ pub struct Grant {
     pub session_name: SessionName,
     /// `DurationSeconds`, whole seconds.
     pub duration: Duration,
+    /// Session tags, source identity, session policy.
+    pub attributes: Attributes,
 }
 
 /// What the operator decided, once discovery has filled its gaps.
@@ -67,6 +74,8 @@ pub struct Rules {
     /// whichever pod asked first there; the node's is the same for all pods that share the session. `None` counts as
     /// 127.0.0.1: the session still works, but `CloudTrail` cannot tell the nodes apart.
     pub host_ip: Option<IpAddr>,
+    /// What sessions say of their pods beside their name.
+    pub attribution: Attribution,
     /// The annotations' keys, for the reasons.
     pub keys: AnnotationKeys,
 }
@@ -108,6 +117,10 @@ impl Policy {
     pub fn judge(&self, workload: &Workload, around: Surroundings<'_>) -> Verdict<Grant> {
         let mut basis = Basis::default();
         let decision = self.grant(workload, around, &mut basis);
+        if decision.is_err() {
+            // It is refused for something else: nothing was overlooked.
+            basis.overlooked.clear();
+        }
         Verdict { decision, basis }
     }
 
@@ -126,9 +139,8 @@ impl Policy {
         }
         let session_name = match (named, self.rules.naming) {
             (Some(named), _) => named,
-            (None, SessionNaming::Pod) => {
-                SessionName::pod(&workload.namespace, &workload.name, workload.uid.as_str())
-            }
+            (None, SessionNaming::Pod) => attribution::pod_name(workload),
+            (None, SessionNaming::Workload) => attribution::workload_name(workload),
             (None, SessionNaming::Role) => {
                 let host_ip = self.rules.host_ip.unwrap_or(Ipv4Addr::LOCALHOST.into());
                 SessionName::kube2iam(host_ip, &role)
@@ -139,6 +151,7 @@ impl Policy {
             external_id,
             session_name,
             duration: self.rules.session_duration,
+            attributes: attribution::attributes(&self.rules.attribution, workload)?,
         }))
     }
 

@@ -37,6 +37,14 @@ pub mod credentials;
 
 pub mod lifecycle;
 
+pub mod handover;
+
+pub mod taint;
+
+pub mod selftest;
+
+pub mod interception;
+
 pub mod imds;
 
 pub mod admin;

@@ -8,15 +8,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+/// What is missing of each condition; nothing where it holds.
+type Conditions = BTreeMap<&'static str, Option<String>>;
+
 /// What the agent needs to be ready and what of it is missing, and findings, which an operator should know although the
 /// agent is ready with them.
 #[derive(Clone, Default)]
-pub struct Readiness(Arc<Mutex<State>>);
-
-#[derive(Default)]
-struct State {
-    conditions: BTreeMap<&'static str, Option<String>>,
-    findings: BTreeMap<&'static str, String>,
+pub struct Readiness {
+    conditions: Arc<watch::Sender<Conditions>>,
+    findings: Arc<Mutex<BTreeMap<&'static str, String>>>,
 }
 
 /// One thing that must hold for the agent to be ready. Reported on by the part that sees to it.
@@ -38,9 +38,8 @@ impl Readiness {
 
     /// What is missing, each with the reason; empty when the agent is ready.
     pub fn missing(&self) -> Vec<(&'static str, String)> {
-        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        state
-            .conditions
+        let conditions = self.conditions.borrow();
+        conditions
             .iter()
             .filter_map(|(name, missing)| missing.clone().map(|why| (*name, why)))
             .collect()
@@ -48,24 +47,47 @@ impl Readiness {
 
     /// What an operator should know: a stable code and one line each.
     pub fn findings(&self) -> Vec<(&'static str, String)> {
-        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let findings = state.findings.iter();
+        let findings = self.findings.lock().unwrap_or_else(PoisonError::into_inner);
+        let findings = findings.iter();
         findings.map(|(code, text)| (*code, text.clone())).collect()
     }
 
     /// Notes a finding, or takes it back.
     pub fn set_finding(&self, code: &'static str, text: Option<String>) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut findings = self.findings.lock().unwrap_or_else(PoisonError::into_inner);
         match text {
-            Some(text) => state.findings.insert(code, text),
-            None => state.findings.remove(code),
+            Some(text) => findings.insert(code, text),
+            None => findings.remove(code),
         };
     }
 
+    /// Waits until every condition holds.
+    pub async fn ready(&self) {
+        self.until(|conditions| conditions.values().all(Option::is_none))
+            .await;
+    }
+
+    /// Waits until these conditions hold, whatever the others do. One that is not registered does not hold.
+    pub async fn hold(&self, names: &[&str]) {
+        let holds = |conditions: &Conditions, name| conditions.get(name) == Some(&None);
+        self.until(|conditions| names.iter().all(|name| holds(conditions, *name)))
+            .await;
+    }
+
+    async fn until(&self, done: impl Fn(&Conditions) -> bool) {
+        // The sender lives as long as this does, so that there is no error.
+        let _ = self
+            .conditions
+            .subscribe()
+            .wait_for(|conditions| done(conditions))
+            .await;
+    }
+
     fn set(&self, name: &'static str, missing: Option<String>) -> bool {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = state.conditions.insert(name, missing.clone());
-        before != Some(missing)
+        self.conditions.send_if_modified(|conditions| {
+            let before = conditions.insert(name, missing.clone());
+            before != Some(missing)
+        })
     }
 }
 
@@ -107,6 +129,11 @@ impl DrainTrigger {
 }
 
 impl Drain {
+    /// Whether the agent is leaving.
+    pub fn is_requested(&self) -> bool {
+        *self.0.borrow()
+    }
+
     /// Waits until the agent is leaving.
     pub async fn requested(&mut self) {
         // An error means that the trigger is gone, and with it the agent.
@@ -162,6 +189,20 @@ mod tests {
         assert!(readiness.missing().is_empty());
         readiness.set_finding("open", None);
         assert!(readiness.findings().is_empty());
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_readiness_waits_for_every_condition_and_wakes_with_the_last() {
+        let readiness = Readiness::default();
+        let (pods, rules) = (readiness.condition("pods"), readiness.condition("rules"));
+        let waiting = readiness.clone();
+        let ready = tokio::spawn(async move { waiting.ready().await });
+        pods.met();
+        readiness.hold(&["pods"]).await;
+        tokio::task::yield_now().await;
+        assert!(!ready.is_finished(), "the rules are missing");
+        rules.met();
+        ready.await.unwrap();
     }
 
     #[tokio::test]

@@ -1,8 +1,10 @@
 //! The metric families: kube2iam's names and labels kept, ours beside them. Everybody above reports here; `admin`
 //! renders. Labels are bounded: a role is named only as long as the table of roles is not full.
 
+mod credentials;
+
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use prometheus::core::Collector;
@@ -11,8 +13,13 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+pub use credentials::{CallFigures, CredentialMetrics, Standing};
+
 /// Distinct values of a `role_arn` label before further roles are counted as `other`: twice the pods a node can have.
 const MAX_ROLES: usize = 500;
+
+/// What `podiam_audited_total` counts.
+const AUDITED: &str = "Requests answered that a guard in audit mode would have refused, by reason.";
 
 /// What a handler is called in kube2iam's metrics and in ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +36,8 @@ pub enum Handler {
     Token,
     /// `iam/info` and the listings, which we make ourselves.
     Synthesised,
+    /// The agent's question to itself.
+    SelfTest,
     /// Refused before it was known what is asked for.
     None,
 }
@@ -42,6 +51,7 @@ impl Handler {
             Self::ReverseProxy => "reverseProxyHandler",
             Self::Token => "tokenHandler",
             Self::Synthesised => "synthesisedHandler",
+            Self::SelfTest => "selfTestHandler",
             Self::None => "none",
         }
     }
@@ -63,9 +73,18 @@ pub struct Metrics {
     pods: IntGauge,
     source_synced: IntGaugeVec,
     source_errors: IntCounterVec,
+    interception: IntGaugeVec,
     source_age: IntGaugeVec,
+    interception_intact: IntGauge,
+    interception_repairs: IntCounter,
     roles: Mutex<HashSet<String>>,
+    /// What the credentials engine reports.
+    pub credentials: CredentialMetrics,
+    standing: OnceLock<AskStanding>,
 }
+
+/// Asks the credentials engine how it stands.
+type AskStanding = Box<dyn Fn() -> Standing + Send + Sync>;
 
 impl Metrics {
     /// Registers every family.
@@ -121,10 +140,7 @@ impl Metrics {
         )?;
         let by_reason = |name: &str, help: &str| counters(name, help, &["reason"]);
         let refusals = by_reason("podiam_refusals_total", "Requests refused, by reason.")?;
-        let audited = by_reason(
-            "podiam_audited_total",
-            "Requests answered that a guard in audit mode would have refused, by reason.",
-        )?;
+        let audited = by_reason("podiam_audited_total", AUDITED)?;
         let connections = gauge("podiam_connections", "Connections open on the pods' port.")?;
         let pods = gauge("podiam_pods", "Pods known.")?;
         let source_synced = gauges(
@@ -143,18 +159,19 @@ impl Metrics {
              it first has.",
             &["resource"],
         )?;
-        gauges(
-            "kube2iam_info",
-            "The version, as labels; always 1.",
-            &["version", "build_date", "commit_hash"],
-        )?
-        .with_label_values(&[
-            env!("CARGO_PKG_VERSION"),
-            option_env!("PODIAM_BUILD_DATE").unwrap_or("unknown"),
-            option_env!("PODIAM_COMMIT").unwrap_or("unknown"),
-        ])
-        .set(1);
+        let interception_intact = gauge(
+            "podiam_interception_intact",
+            "1 while the interception rules are as they should be, else 0.",
+        )?;
+        let interception_repairs = counter(
+            "podiam_interception_repairs_total",
+            "Times that interception rules were changed by others and repaired.",
+        )?;
+        register_version(&registry)?;
         Ok(Self {
+            credentials: CredentialMetrics::new(&registry)?,
+            standing: OnceLock::new(),
+            interception: interception(&registry)?,
             registry,
             iam_request_duration,
             iam_cache_hits,
@@ -170,6 +187,8 @@ impl Metrics {
             source_synced,
             source_errors,
             source_age,
+            interception_intact,
+            interception_repairs,
             roles: Mutex::default(),
         })
     }
@@ -259,8 +278,36 @@ impl Metrics {
             .set(i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
     }
 
+    /// Asks `standing` from now on whenever the metrics are rendered: what can be counted then need not be kept.
+    pub fn on_scrape(&self, standing: Box<dyn Fn() -> Standing + Send + Sync>) {
+        // The engine is made once; who comes second is not asked.
+        let _ = self.standing.set(standing);
+    }
+
+    /// What the self-test found: 1 for `state`, 0 for the others of `states`.
+    pub fn set_interception(&self, state: &str, states: &[&str]) {
+        for other in states {
+            self.interception
+                .with_label_values(&[other])
+                .set(i64::from(*other == state));
+        }
+    }
+
+    /// Whether the interception rules are as they should be.
+    pub fn set_intercepted(&self, intact: bool) {
+        self.interception_intact.set(i64::from(intact));
+    }
+
+    /// Interception rules that others had changed were repaired.
+    pub fn interception_repaired(&self) {
+        self.interception_repairs.inc();
+    }
+
     /// Everything in the Prometheus text format.
     pub fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
+        if let Some(ask) = self.standing.get() {
+            self.credentials.stand(&ask());
+        }
         let mut text = Vec::with_capacity(16 << 10);
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
@@ -279,6 +326,14 @@ impl Metrics {
     }
 }
 
+fn interception(registry: &Registry) -> Result<IntGaugeVec, prometheus::Error> {
+    let options = Opts::new(
+        "podiam_interception",
+        "What the last self-test found, 1 for the state that holds: intercepted, bypassed, closed or unknown.",
+    );
+    register(registry, IntGaugeVec::new(options, &["state"]))
+}
+
 /// Counts one open connection until it is dropped.
 pub struct ConnectionGuard(IntGauge);
 
@@ -295,6 +350,20 @@ fn register<C: Collector + Clone + 'static>(
     let family = family?;
     registry.register(Box::new(family.clone()))?;
     Ok(family)
+}
+
+/// The version, which never changes while the agent lives.
+fn register_version(registry: &Registry) -> Result<(), prometheus::Error> {
+    let options = Opts::new("kube2iam_info", "The version, as labels; always 1.");
+    let labels = ["version", "build_date", "commit_hash"];
+    register(registry, IntGaugeVec::new(options, &labels))?
+        .with_label_values(&[
+            env!("CARGO_PKG_VERSION"),
+            option_env!("PODIAM_BUILD_DATE").unwrap_or("unknown"),
+            option_env!("PODIAM_COMMIT").unwrap_or("unknown"),
+        ])
+        .set(1);
+    Ok(())
 }
 
 /// A status code's digits, without an allocation.

@@ -62,6 +62,20 @@ pub enum Reason {
         /// What is wrong with it.
         problem: String,
     },
+    /// The session policy is not one that STS accepts.
+    #[error("the pod's session policy is malformed: {problem}")]
+    MalformedSessionPolicy {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A session tag is not one that STS accepts.
+    #[error("the session tag {key:?} is malformed: {problem}")]
+    MalformedSessionTag {
+        /// The tag's key.
+        key: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The session name that the pod asks for is not one that STS accepts.
     #[error("the session name is malformed: {problem}")]
     MalformedSessionName {
@@ -201,6 +215,8 @@ impl Reason {
             Self::CeilingAllowsOthers { .. } => "ceiling-allows-others",
             Self::CeilingForbidsInNamespace { .. } => "ceiling-forbids-in-namespace",
             Self::ExternalIdForbidden { .. } => "external-id-forbidden",
+            Self::MalformedSessionPolicy { .. } => "malformed-session-policy",
+            Self::MalformedSessionTag { .. } => "malformed-session-tag",
             Self::UnknownNamespace { .. } => "unknown-namespace",
             Self::NamespaceAllowsNothing { .. } => "namespace-allows-nothing",
             Self::NamespaceAnnotationInvalid { .. } => "namespace-annotation-invalid",
@@ -230,6 +246,8 @@ impl Reason {
             | Self::CeilingAllowsOthers { .. }
             | Self::CeilingForbidsInNamespace { .. }
             | Self::ExternalIdForbidden { .. }
+            | Self::MalformedSessionPolicy { .. }
+            | Self::MalformedSessionTag { .. }
             | Self::NamespaceAllowsNothing { .. }
             | Self::NamespaceAnnotationInvalid { .. }
             | Self::NamespaceForbids { .. }

@@ -6,6 +6,10 @@
     clippy::expect_used,
     reason = "a test that cannot have what it needs fails right there"
 )]
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "a table reads best with its values written in place"
+)]
 
 mod support;
 

@@ -1,6 +1,7 @@
 //! Decisions as tables: the role, the grant, the names by which a pod may ask. The namespace's part is
 //! in `guard`, the modes of guards and the ceiling in `modes`, who names the role in `sources`.
 
+mod attribution;
 mod guard;
 mod modes;
 mod sources;
@@ -23,6 +24,7 @@ fn rules() -> Rules {
         naming: SessionNaming::Pod,
         session_duration: Duration::from_hours(1),
         host_ip: None,
+        attribution: Attribution::default(),
         keys: AnnotationKeys {
             role: "role-key".into(),
             external_id: "external-id-key".into(),
@@ -53,6 +55,8 @@ fn pod(role: Option<&str>) -> Workload {
             role: role.map(Into::into),
             ..PodAnnotations::default()
         },
+        labels: Box::default(),
+        owner: None,
     }
 }
 

@@ -37,28 +37,15 @@ enum Command {
     #[command(disable_version_flag = true)]
     AdmissionPolicy(Box<AgentArgs>),
 
-    /// Show or remove the rules that bring pods' requests to the agent
+    /// Write, show or remove the rules that bring pods' requests to the agent
     #[command(subcommand)]
-    Intercept(InterceptCommand),
+    Intercept(Box<intercept::Command>),
 
     /// Print a shell's completions
     Completions {
         /// The shell
         shell: Shell,
     },
-}
-
-#[derive(Subcommand)]
-enum InterceptCommand {
-    /// Show the rules and their counters; exits 1 where they are absent or not as podiam writes them
-    Status {
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
-
-    /// Take the rules out, which opens the node's own credentials to pods
-    Remove,
 }
 
 /// How a command fails.
@@ -98,14 +85,8 @@ pub fn run(words: Vec<OsString>) -> ExitCode {
     let result = match parsed {
         Ok(Command::Agent(args)) => agent::run(*args, program),
         Ok(Command::AdmissionPolicy(args)) => admission::run(*args),
-        Ok(Command::Intercept(InterceptCommand::Status { json })) => {
-            printed(|out| intercept::status(out, json))
-        }
-        Ok(Command::Intercept(InterceptCommand::Remove)) => printed(|out| intercept::remove(out)),
-        Ok(Command::Completions { shell }) => printed(|out| {
-            clap_complete::generate(shell, &mut command(), "podiam", out);
-            Ok(ExitCode::SUCCESS)
-        }),
+        Ok(Command::Intercept(command)) => intercept::run(*command),
+        Ok(Command::Completions { shell }) => completions(shell),
         // Also how --help and --version end: clap knows which of its errors are none.
         Err(error) => error.exit(),
     };
@@ -127,14 +108,11 @@ fn parse_kube2iam(words: Vec<OsString>) -> Result<AgentArgs, clap::Error> {
     AgentArgs::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }
 
-/// Runs a command that has something to print, and prints it.
-fn printed(
-    command: impl FnOnce(&mut Vec<u8>) -> anyhow::Result<ExitCode>,
-) -> Result<ExitCode, Failure> {
+fn completions(shell: Shell) -> Result<ExitCode, Failure> {
     let mut out = Vec::new();
-    let code = command(&mut out)?;
+    clap_complete::generate(shell, &mut command(), "podiam", &mut out);
     print(&out)?;
-    Ok(code)
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Writes to stdout; a reader that has seen enough (`| head`) is no failure.

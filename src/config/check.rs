@@ -232,6 +232,11 @@ impl Check {
         chosen
     }
 
+    /// What was noted, which is at least one problem, where there can be no value.
+    pub(super) fn give_up(self) -> Problems {
+        Problems(self.problems)
+    }
+
     /// The value, made from the notices, where no problem was noted.
     pub(super) fn finish<T>(self, make: impl FnOnce(Vec<String>) -> T) -> Result<T, Problems> {
         if self.problems.is_empty() {

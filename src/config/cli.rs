@@ -25,19 +25,9 @@ impl AgentArgs {
 
 impl FromArgMatches for AgentArgs {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let from = |source| {
-            let ids = matches
-                .ids()
-                .filter(|id| matches.value_source(id.as_str()) == Some(source));
-            ids.map(|id| id.as_str().replace('_', "-")).collect()
-        };
-        let origins = Origins {
-            command_line: from(ValueSource::CommandLine),
-            environment: from(ValueSource::EnvVariable),
-        };
         Ok(Self {
             flags: Flags::from_arg_matches(matches)?,
-            origins,
+            origins: origins(matches),
         })
     }
 
@@ -56,6 +46,51 @@ impl Args for AgentArgs {
 
     fn augment_args_for_update(command: Command) -> Command {
         Self::augment_args(command)
+    }
+}
+
+/// The flags `F` of another command than the agent's, read with the same habits.
+pub struct Written<F> {
+    pub(super) flags: F,
+    pub(super) origins: Origins,
+}
+
+impl<F: FromArgMatches> FromArgMatches for Written<F> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Ok(Self {
+            flags: F::from_arg_matches(matches)?,
+            origins: origins(matches),
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl<F: Args> Args for Written<F> {
+    fn augment_args(command: Command) -> Command {
+        F::augment_args(command)
+            .args_override_self(true)
+            .mut_args(|arg| pflag_habits(from_environment(arg)).hide_env_values(true))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+fn origins(matches: &ArgMatches) -> Origins {
+    let from = |source| {
+        let ids = matches
+            .ids()
+            .filter(|id| matches.value_source(id.as_str()) == Some(source));
+        ids.map(|id| id.as_str().replace('_', "-")).collect()
+    };
+    Origins {
+        command_line: from(ValueSource::CommandLine),
+        environment: from(ValueSource::EnvVariable),
     }
 }
 

@@ -5,6 +5,7 @@ mod check;
 mod cli;
 mod findings;
 mod flags;
+mod intercept;
 mod pflag;
 mod validate;
 mod values;
@@ -14,10 +15,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use podiam_iam::BaseArn;
+use podiam_intercept::{Interfaces, Mode};
 
 pub use check::{Problem, Problems};
-pub use cli::AgentArgs;
+pub use cli::{AgentArgs, Written};
 pub use findings::Finding;
+pub use intercept::{Install, InstallFlags, ModeFlags, PrintFlags};
 
 use crate::workload::{AnnotationKeys, RoleSource};
 
@@ -49,6 +52,8 @@ pub struct Config {
     pub metadata: Metadata,
     /// How the pods' requests reach us.
     pub interception: Interception,
+    /// What the agent proves, and what it does once it is ready.
+    pub startup: Startup,
     /// Logs.
     pub logs: Logs,
     /// Where the token key is kept (mode 0600), so that tokens outlive a restart. `None`: a key for this run only.
@@ -193,6 +198,8 @@ pub enum RestrictionFormat {
 pub struct Sessions {
     /// `--session`: what a session is named after, and so who shares one.
     pub naming: SessionNaming,
+    /// What it says of its pod beside that.
+    pub attribution: Attribution,
     /// `--iam-session-duration`: `DurationSeconds` of `AssumeRole`, 900 s..=43200 s; role chaining caps it at 3600 s.
     pub duration: Duration,
     /// Age at which a session is refreshed: `--iam-role-session-ttl`, or half of the duration.
@@ -202,6 +209,10 @@ pub struct Sessions {
     pub error_ttl: Duration,
     /// `--aws-region`: region of the STS endpoint; `None`: environment, profile or IMDS decide.
     pub region: Option<String>,
+    /// `--sts-rate`: calls to STS per second, 0.01..=1000. Zero: no limit.
+    pub sts_rate: f64,
+    /// `--sts-concurrency`: calls to STS under way at once, 1..=1000. Zero: no limit.
+    pub sts_concurrency: usize,
 }
 
 /// What a session is named after.
@@ -209,8 +220,67 @@ pub struct Sessions {
 pub enum SessionNaming {
     /// Namespace, pod and a short hash of the UID: every pod its own session.
     Pod,
+    /// Namespace and controller (Deployment, `StatefulSet` and so on): its pods on a node share a session.
+    Workload,
     /// kube2iam's name, made of the node's address: one session per role and node.
     Role,
+}
+
+/// What sessions say of their pods beside their name. Nothing by default: each needs more of a role's trust policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attribution {
+    /// `--session-tags`.
+    pub tags: Vec<TagSource>,
+    /// `--session-tag-labels`: keys of pods' labels that become tags; none that reads like one of [`TagSource::key`].
+    pub labels: Vec<String>,
+    /// `--session-tags-transitive`: the tags follow into roles that the session assumes.
+    pub transitive: bool,
+    /// `--source-identity`.
+    pub source_identity: Option<SourceIdentity>,
+    /// `--cluster-name`; there where `tags` has [`TagSource::Cluster`].
+    pub cluster: Option<String>,
+    /// `--node`; there where `tags` has [`TagSource::Node`].
+    pub node: Option<String>,
+}
+
+/// What a session tag says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TagSource {
+    /// `--cluster-name`.
+    Cluster,
+    /// The pod's namespace.
+    Namespace,
+    /// The pod's service account.
+    ServiceAccount,
+    /// The pod's name.
+    Pod,
+    /// The pod's UID.
+    Uid,
+    /// `--node`.
+    Node,
+}
+
+impl TagSource {
+    /// The tag's key: EKS Pod Identity's where it has one, and always with the prefix that no label's tag may have.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Cluster => "kubernetes-cluster",
+            Self::Namespace => "kubernetes-namespace",
+            Self::ServiceAccount => "kubernetes-service-account",
+            Self::Pod => "kubernetes-pod-name",
+            Self::Uid => "kubernetes-pod-uid",
+            Self::Node => "kubernetes-node",
+        }
+    }
+}
+
+/// `--source-identity`: what `SourceIdentity` is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceIdentity {
+    /// The pod, as [`SessionNaming::Pod`] names it.
+    Pod,
+    /// Namespace and service account.
+    ServiceAccount,
 }
 
 /// The real metadata service.
@@ -253,11 +323,31 @@ pub enum Imdsv2 {
 
 /// How the pods' requests reach us.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Interception {
-    /// Somebody else's rules.
-    None,
-    /// Our own nftables table, written once the port listens and left in place.
-    Nftables(podiam_intercept::Interfaces),
+pub struct Interception {
+    /// `--intercept`. Where it writes rules there is an IPv4 host-ip, and the pods' port is not 0.
+    pub mode: Mode,
+    /// `--host-interface`: the interfaces that pods come in on.
+    pub interfaces: Interfaces,
+}
+
+/// What the agent proves, and what it does once it is ready.
+#[derive(Clone, Debug)]
+pub struct Startup {
+    /// `--self-test-interval`: 1 s or more; `None`: no self-test.
+    pub self_test_interval: Option<Duration>,
+    /// `--startup-taint`: what to remove, once.
+    pub taint: Option<StartupTaint>,
+}
+
+/// A taint of this node that keeps pods away until the agent is ready.
+#[derive(Clone, Debug)]
+pub struct StartupTaint {
+    /// Its key; its value and effect do not matter.
+    pub key: String,
+    /// `--node`.
+    pub node: String,
+    /// The cluster that the node is one of.
+    pub access: ApiAccess,
 }
 
 /// Logs.

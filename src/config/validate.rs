@@ -2,12 +2,14 @@
 //! flags are taken apart field by field (`let Self { .. } = self`), so that a flag that nobody judges does not compile.
 //! Pure: reads no file, asks nothing of the network.
 
+mod attribution;
 mod guards;
 mod metadata;
 mod pods;
 mod roles;
 mod sessions;
-mod sockets;
+pub(super) mod sockets;
+mod startup;
 #[cfg(test)]
 mod testing;
 
@@ -31,6 +33,7 @@ impl AgentArgs {
             annotations,
             sessions,
             interception,
+            startup,
             metadata,
             logs,
             version,
@@ -44,9 +47,10 @@ impl AgentArgs {
         let node = node.judge(&mut check, &pods);
         let listen = listen.judge(&mut check, &node);
         let roles = roles.judge(&mut check);
-        let annotations = annotations.judge(&mut check, &roles);
-        let sessions = sessions.judge(&mut check);
+        let sessions = sessions.judge(&mut check, &node);
+        let annotations = annotations.judge(&mut check, &roles, &sessions.attribution);
         let interception = interception.judge(&mut check, &node, &listen);
+        let startup = startup.judge(&mut check, &node, &pods);
         let (metadata, state_dir) = metadata.judge(&mut check);
         let logs = logs.judge(&mut check);
         check.finish(|notices| Config {
@@ -58,6 +62,7 @@ impl AgentArgs {
             sessions,
             metadata,
             interception,
+            startup,
             logs,
             state_dir,
             notices,
@@ -66,7 +71,7 @@ impl AgentArgs {
 }
 
 /// A text flag's value; kube2iam's default is "", so an empty one is an absent one.
-fn given(value: Option<String>) -> Option<String> {
+pub(super) fn given(value: Option<String>) -> Option<String> {
     value.filter(|value| !value.is_empty())
 }
 

@@ -21,10 +21,11 @@ use tokio::time::Instant;
 use crate::authorize::{Grant, Policy};
 use crate::clock::Clock;
 use crate::config::{AccessLog, Imdsv2, Node};
-use crate::credentials::Credentials;
+use crate::credentials::{Credentials, audit};
 use crate::index::{Entry, Lookup, Reader};
 use crate::metrics::{Handler, Metrics};
 use crate::reason::Reason;
+use crate::selftest::Prover;
 use crate::telemetry::Chain;
 use crate::upstream::Upstream;
 use crate::workload::{PodUid, RoleSource};
@@ -47,6 +48,8 @@ pub struct Imds {
     pub credentials: Credentials,
     /// IMDSv2 tokens.
     pub tokens: Tokens,
+    /// What proves to the self-test that this process answers.
+    pub prover: Arc<Prover>,
     /// The real metadata service.
     pub upstream: Arc<Upstream>,
     /// What of it pods may see.
@@ -128,7 +131,7 @@ impl Imds {
             AccessLog::None => false,
         };
         // Probes come every few seconds and say nothing.
-        if logged && trail.handler != Handler::Health {
+        if logged && !matches!(trail.handler, Handler::Health | Handler::SelfTest) {
             log(
                 connection,
                 &ask,
@@ -153,6 +156,8 @@ impl Imds {
         match route {
             Route::Token => return self.token(connection, ask, trail).await,
             Route::Health => return self.health(connection).await,
+            // Whoever asks: the answer says that it is this process, and nothing else.
+            Route::SelfTest(nonce) => return Ok(document::text(self.prover.answer(nonce))),
             _ => {}
         }
         let pod = self.identify(connection, ask, trail).await?;
@@ -161,7 +166,7 @@ impl Imds {
             Route::RoleList => Ok(document::text(
                 self.policy.presented(&self.grant(&pod)?.role),
             )),
-            Route::Role(requested) => self.credentials(requested, self.grant(&pod)?, ask).await,
+            Route::Role(requested) => self.credentials(requested, &pod, ask).await,
             Route::IamInfo => Ok(document::text(document::iam_info(
                 &self.grant(&pod)?.role,
                 self.clock.now(),
@@ -180,7 +185,7 @@ impl Imds {
                     Err(Reason::UpstreamUnavailable.into())
                 }
             },
-            Route::Token | Route::Health => Err(Rejection::NotFound.into()),
+            Route::Token | Route::Health | Route::SelfTest(_) => Err(Rejection::NotFound.into()),
         }
     }
 
@@ -272,18 +277,21 @@ impl Imds {
     async fn credentials(
         &self,
         requested: &str,
-        grant: &Arc<Grant>,
+        pod: &Entry<Grant>,
         ask: &Ask<'_>,
     ) -> Result<Reply, Refusal> {
+        let grant = self.grant(pod)?;
         if !self.policy.names(requested, &grant.role) {
             return Err(Reason::NotThePodsRole {
                 requested: requested.to_owned(),
             }
             .into());
         }
-        Ok(document::text(
-            self.credentials.obtain(grant, ask.deadline).await?,
-        ))
+        let issued = self.credentials.obtain(grant, ask.deadline).await?;
+        if pod.mark.set(issued.serial) {
+            audit::handed_out(&pod.workload, grant, &issued);
+        }
+        Ok(document::text(issued.body()))
     }
 
     /// kube2iam's /healthz, for manifests that probe it on this port. Says nothing to pods.
@@ -328,6 +336,7 @@ fn handler(route: &Route<'_>) -> Handler {
         Route::IamInfo | Route::IamListing | Route::MetadataListing => Handler::Synthesised,
         Route::Metadata(_) => Handler::ReverseProxy,
         Route::Health => Handler::Health,
+        Route::SelfTest(_) => Handler::SelfTest,
     }
 }
 

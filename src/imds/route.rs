@@ -7,6 +7,7 @@ mod rejection;
 use hyper::{Method, Uri};
 
 use super::allow::{AllowList, MetadataPath};
+use crate::selftest::Nonce;
 
 pub use headers::check_headers;
 pub use rejection::Rejection;
@@ -33,6 +34,8 @@ pub enum Route<'a> {
     Metadata(MetadataPath),
     /// `GET /healthz`: only for the node itself.
     Health,
+    /// `GET /podiam/self-test/<nonce>`: the agent's question to itself, by way of the kernel.
+    SelfTest(Nonce),
 }
 
 /// Reads a request line.
@@ -93,6 +96,9 @@ fn canonical_path(target: &Uri) -> Result<&str, Rejection> {
 fn find<'a>(path: &'a str, allow: &AllowList) -> Option<Route<'a>> {
     if path == "healthz" {
         return Some(Route::Health);
+    }
+    if let Some(nonce) = path.strip_prefix("podiam/self-test/") {
+        return Nonce::parse(nonce).map(Route::SelfTest);
     }
     let (version, path) = path.split_once('/')?;
     if path == "api/token" {
@@ -202,6 +208,11 @@ mod tests {
             }
         }
         assert_eq!(get("/healthz").as_deref(), Ok("Health"));
+        let nonce = "00112233445566778899aabbccddeeff";
+        assert_eq!(
+            get(&format!("/podiam/self-test/{nonce}")),
+            Ok(format!("SelfTest(Nonce({nonce}))"))
+        );
     }
 
     #[test]
@@ -227,6 +238,12 @@ mod tests {
             "/healthz/",
             "/latest/healthz",
             "/2021-07-15/api/token",
+            "/podiam/self-test",
+            "/podiam/self-test/",
+            "/podiam/self-test/00112233445566778899aabbccddeef",
+            "/podiam/self-test/00112233445566778899aabbccddeefff",
+            "/podiam/self-test/00112233445566778899AABBCCDDEEFF",
+            "/podiam/self-test/00112233445566778899aabbccddeeff/",
         ] {
             assert_eq!(get(target), Err(Rejection::NotFound), "{target}");
         }

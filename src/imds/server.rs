@@ -1,5 +1,5 @@
-//! The pods' sockets: accept, read the two ends of the connection, serve HTTP/1, drain. Each data worker is a thread with
-//! a runtime and listeners of its own (`SO_REUSEPORT`), one for each address family, so that a request never changes
+//! The pods' connections: accept, read the two ends of the connection, serve HTTP/1, drain. Each data worker is a thread
+//! with a runtime and listeners of its own (`SO_REUSEPORT`), one for each address family, so that a request never changes
 //! threads.
 
 use std::convert::Infallible;
@@ -15,9 +15,9 @@ use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::prompt::PromptStream;
 use super::{Connection, Imds, document};
@@ -30,26 +30,11 @@ const HEADER_TIME: Duration = Duration::from_secs(5);
 const IDLE_TIME: Duration = Duration::from_mins(1);
 /// The most that a request's headers may take.
 const HEADER_BYTES: usize = 8 << 10;
-/// Connections that may wait to be accepted.
-const BACKLOG: i32 = 1024;
-
-/// Opens one listener for each data worker, all on the same address.
-pub fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<std::net::TcpListener>> {
-    (0..workers).map(|_| listener(address)).collect()
-}
-
-fn listener(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM.nonblocking(),
-        Some(Protocol::TCP),
-    )?;
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
-}
+/// While the agent is leaving: the silence after which no connection is on its way any more, and the longest wait for it.
+const QUIET: Duration = Duration::from_millis(50);
+const LAST_CONNECTIONS: Duration = Duration::from_secs(1);
+/// While the agent is leaving: how long a kept connection may still ask its last question.
+const LAST_REQUEST: Duration = Duration::from_secs(2);
 
 /// Starts a data worker: a thread that serves `listeners` until `drain` is told and the last request is answered.
 pub fn start_worker(
@@ -90,8 +75,23 @@ async fn serve(listener: TcpListener, imds: Arc<Imds>, mut drain: Drain) {
             () = drain.requested() => break,
         }
     }
+    accept_the_last(&listener, |stream, peer| {
+        connections.spawn(serve_connection(stream, peer, imds.clone(), drain.clone()));
+    })
+    .await;
     drop(listener);
     while connections.join_next().await.is_some() {}
+}
+
+/// Accepts what waits at the listener: closing it would reset those connections. Nothing new comes where a newer process
+/// has taken over; else this ends all the same.
+async fn accept_the_last(listener: &TcpListener, mut serve: impl FnMut(TcpStream, SocketAddr)) {
+    let end = Instant::now() + LAST_CONNECTIONS;
+    while Instant::now() < end
+        && let Ok(Ok((stream, peer))) = tokio::time::timeout(QUIET, listener.accept()).await
+    {
+        serve(stream, peer);
+    }
 }
 
 async fn serve_connection(stream: TcpStream, peer: SocketAddr, imds: Arc<Imds>, mut drain: Drain) {
@@ -106,18 +106,20 @@ async fn serve_connection(stream: TcpStream, peer: SocketAddr, imds: Arc<Imds>, 
         local: local.ip().to_canonical(),
         pod: OnceLock::new(),
     };
+    let leaving = drain.clone();
     let stream = PromptStream::new(stream, HEADER_TIME);
     let pending = stream.pending();
     let service = service_fn(|request: Request<Incoming>| {
         pending.end();
-        let (imds, connection) = (&imds, &connection);
+        let (imds, connection, leaving) = (&imds, &connection, &leaving);
         async move {
             let reply = imds.answer(connection, &request).await;
             // No body is ever read, so nothing that stands behind one is read as a request either.
-            let reply = if request.body().is_end_stream() {
-                reply
-            } else {
+            let is_last = leaving.is_requested() || !request.body().is_end_stream();
+            let reply = if is_last {
                 document::closing(reply)
+            } else {
+                reply
             };
             Ok::<_, Infallible>(reply)
         }
@@ -132,7 +134,11 @@ async fn serve_connection(stream: TcpStream, peer: SocketAddr, imds: Arc<Imds>, 
     tokio::select! {
         // A client that breaks off, or sends what is not HTTP, has been told by hyper; there is nobody else to tell.
         _ = &mut http => return,
-        () = drain.requested() => http.as_mut().graceful_shutdown(),
+        // A kept connection is not closed under a request that is on its way: the next answer says that it is the last.
+        () = async {
+            drain.requested().await;
+            tokio::time::sleep(LAST_REQUEST).await;
+        } => http.as_mut().graceful_shutdown(),
     }
     let _ = http.await;
 }

@@ -13,10 +13,12 @@ mod status;
 
 use std::hash::Hash;
 
+use kube::Client;
+use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 
 use crate::clock::Clock;
-use crate::config::PodSource;
+use crate::config::{ApiAccess, PodSource};
 use crate::index::{Event, Index};
 use crate::workload::AnnotationKeys;
 
@@ -42,6 +44,16 @@ struct Scope<'a> {
     node: Option<&'a str>,
     keys: &'a AnnotationKeys,
     clock: &'a Clock,
+}
+
+/// No client for the API server can be made. Nothing was sent to it yet.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub struct NoClient(String);
+
+/// A client for the API server, with the same limits as those of the watches.
+pub async fn client(access: &ApiAccess) -> Result<Client, NoClient> {
+    kubernetes::client(access).await.map_err(NoClient)
 }
 
 /// Follows `source` until the future is dropped: folds every change into `index` and tells `status` how it stands.

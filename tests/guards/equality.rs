@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use podiam::authorize::{Ceiling, Policy, Rules, admission_policies};
-use podiam::config::{Enforcement, RestrictionFormat, SessionNaming};
+use podiam::config::{Attribution, Enforcement, RestrictionFormat, SessionNaming};
 use podiam::reason::Reason;
 use podiam::workload::{
     AnnotationKeys, Namespace, PodAnnotations, PodUid, RoleSource, Surroundings, Workload,
@@ -239,6 +239,7 @@ impl World {
             naming: SessionNaming::Pod,
             session_duration: std::time::Duration::from_hours(1),
             host_ip: None,
+            attribution: Attribution::default(),
             keys: AnnotationKeys {
                 role: ROLE.into(),
                 external_id: EXTERNAL_ID.into(),
@@ -278,8 +279,10 @@ fn agents(
             role: boxed(&asks.role),
             external_id: boxed(&asks.external_id),
             session_name: boxed(&asks.session_name).filter(|_| world.session_names),
-            imdsv2: None,
+            ..PodAnnotations::default()
         },
+        labels: Box::default(),
+        owner: None,
     };
     let own = Namespace {
         name: namespace.into(),

@@ -32,6 +32,8 @@ pub enum Host {
     Loopback(Ipv4Addr),
     /// The node of a VPC, intercepting what its pods send to the real address.
     Node(Arc<Vpc>),
+    /// A namespace in which nobody else is; only loopback.
+    Namespace(Arc<netns::Namespace>),
 }
 
 impl Agent {
@@ -53,6 +55,9 @@ impl Agent {
                     .collect();
                 Self::run(host, command, sts, &flags)
             }
+            Host::Namespace(ref namespace) => {
+                Self::run(host.clone(), enter(namespace, program), sts, flags)
+            }
         }
     }
 
@@ -61,11 +66,25 @@ impl Agent {
         Self::run(Host::Loopback(Ipv4Addr::LOCALHOST), command, sts, flags)
     }
 
+    /// Starts `command`, which ends in the agent's program, in a namespace.
+    pub fn start_in(
+        namespace: &Arc<netns::Namespace>,
+        command: Command,
+        sts: &str,
+        flags: &[&str],
+    ) -> Self {
+        Self::run(Host::Namespace(Arc::clone(namespace)), command, sts, flags)
+    }
+
     fn run(host: Host, mut command: Command, sts: &str, flags: &[&str]) -> Self {
         let (pods, admin) = match &host {
             Host::Loopback(ip) => (free_address(*ip), free_address(*ip)),
             // Nobody else is in that namespace.
             Host::Node(_) => ((netns::NODE, 8181).into(), (netns::NODE, 9181).into()),
+            Host::Namespace(_) => (
+                (Ipv4Addr::LOCALHOST, 8181).into(),
+                (Ipv4Addr::LOCALHOST, 9181).into(),
+            ),
         };
         command
             .arg("agent")
@@ -78,8 +97,13 @@ impl Agent {
                 "--access-log=all",
                 "--log-level=debug",
             ])
-            // Nobody listens there, and nothing leaves this machine.
-            .args(matches!(host, Host::Loopback(_)).then_some("--metadata-addr=127.0.0.1:9"))
+            // Nobody listens there, and nothing leaves this machine: neither questions for the real metadata service nor
+            // the self-test's.
+            .args(if matches!(host, Host::Loopback(_)) {
+                &["--metadata-addr=127.0.0.1:9", "--self-test-interval=0"][..]
+            } else {
+                &[]
+            })
             .args(flags)
             .envs([
                 ("AWS_ACCESS_KEY_ID", "AKIANODE"),
@@ -155,6 +179,7 @@ impl Agent {
         let stream = match &self.host {
             Host::Loopback(_) => TcpStream::connect(self.admin).await,
             Host::Node(vpc) => vpc.node().namespace().connect(self.admin).await,
+            Host::Namespace(namespace) => namespace.connect(self.admin).await,
         };
         http::get(stream, path).await
     }

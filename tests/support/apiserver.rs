@@ -195,9 +195,21 @@ impl Cluster {
     /// Lets the ServiceAccount `name` get, list and watch `resources` of the core API in the whole cluster, and nothing
     /// else.
     pub async fn allow(&self, client: &Client, name: &str, resources: &[&str]) {
+        self.allow_verbs(client, name, resources, &["get", "list", "watch"])
+            .await;
+    }
+
+    /// Lets it do these things with `resources` and nothing else.
+    pub async fn allow_verbs(
+        &self,
+        client: &Client,
+        name: &str,
+        resources: &[&str],
+        verbs: &[&str],
+    ) {
         let role: ClusterRole = serde_json::from_value(json!({
             "metadata": {"name": name},
-            "rules": [{"apiGroups": [""], "resources": resources, "verbs": ["get", "list", "watch"]}],
+            "rules": [{"apiGroups": [""], "resources": resources, "verbs": verbs}],
         }))
         .unwrap();
         let binding: ClusterRoleBinding = serde_json::from_value(json!({

@@ -26,6 +26,7 @@ pub mod pki;
 pub mod pods;
 pub mod process;
 pub mod relay;
+pub mod steady;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;

@@ -80,6 +80,9 @@ impl Interfaces {
         for patterns in [&mut included, &mut excluded] {
             patterns.sort();
             patterns.dedup();
+            // So are they with names that another pattern covers; the kernel's sets do not take two that overlap.
+            let all = patterns.clone();
+            patterns.retain(|pattern| !all.iter().any(|other| other.covers(pattern)));
         }
         Self { included, excluded }
     }
@@ -103,8 +106,14 @@ impl Pattern {
         }
     }
 
+    /// Whether this is another pattern, and every name that `other` matches matches this one too.
+    fn covers(&self, other: &Self) -> bool {
+        let (Self::Exact(name) | Self::Prefix(name)) = other;
+        self != other && matches!(self, Self::Prefix(prefix) if name.starts_with(prefix.as_str()))
+    }
+
     /// `Ok(None)` is the pattern that every name matches.
-    fn parse(text: &str) -> Result<Option<Self>, InterfacesError> {
+    pub(crate) fn parse(text: &str) -> Result<Option<Self>, InterfacesError> {
         let (name, is_prefix) = match text.strip_suffix('+') {
             Some("") => return Ok(None),
             Some(prefix) => (prefix, true),
@@ -246,6 +255,7 @@ mod tests {
     fn order_and_repetition_do_not_matter() {
         assert_eq!(parse("eni+, cni0,eni+"), parse("cni0,eni+"));
         assert_eq!(parse("!b,a,!a0").to_string(), "a,!a0,!b");
+        assert_eq!(parse("en+,eni1,eni+,e,!x1,!x+"), parse("e,en+,!x+"));
     }
 
     #[test]

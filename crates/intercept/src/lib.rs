@@ -4,13 +4,21 @@
 //! The only crate of the workspace that may hold `unsafe` code. It decides nothing about roles and speaks no HTTP.
 
 mod backend;
+pub mod cilium;
 pub mod connection;
+pub mod conntrack;
+pub mod handover;
 mod interfaces;
+pub mod iptables;
+mod netlink;
 pub mod nftables;
+pub mod probe;
 mod rules;
 mod status;
+mod unwritten;
 
-pub use backend::{Backend, Error, Outcome};
+pub use backend::{Backend, Error, Mode, Outcome, open};
 pub use interfaces::{Interfaces, InterfacesError};
-pub use rules::{METADATA_V4, METADATA_V6, Rules};
-pub use status::{RuleStatus, Status};
+pub use nftables::Nftables;
+pub use rules::{METADATA_V4, METADATA_V6, ReversePath, Rules};
+pub use status::{Owner, Process, RuleStatus, Status};

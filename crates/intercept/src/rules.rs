@@ -17,6 +17,11 @@ pub const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x
 /// The port of the metadata service.
 pub(crate) const METADATA_PORT: u16 = 80;
 
+/// Interfaces of which the reverse path cannot be checked, by the beginnings of their names.
+/// Behind `vlan+` are pods with a branch network interface (AWS VPC CNI, "security groups for pods"): their routes
+/// stand in tables that are looked up by the incoming interface. Cilium routes the pods behind `lxc+` by `cilium_host`.
+pub(crate) const ASYMMETRIC_PREFIXES: [&str; 2] = ["lxc", "vlan"];
+
 /// Which requests are intercepted, and where the agent answers them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Rules {
@@ -29,16 +34,32 @@ pub struct Rules {
     /// The interfaces whose requests are brought to the agent. Requests from every other interface are refused: they
     /// do not reach the real metadata service.
     pub interfaces: Interfaces,
+    /// Whether a request must come in by the interface that the answer would leave by.
+    pub reverse_path: ReversePath,
+}
+
+/// Whether requests whose source address belongs behind another interface are refused: a pod that borrows another pod's
+/// address. Pods on one bridge share an interface and can borrow from each other all the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReversePath {
+    /// Nothing is checked: for nodes on which pods' routes stand in tables that only rules by interface lead to.
+    Off,
+    /// Checked, but on interfaces whose routes are known to stand elsewhere: those of the branch network interfaces of
+    /// AWS (`vlan+`) and of Cilium (`lxc+`).
+    #[default]
+    On,
 }
 
 impl Rules {
-    /// Rules for IPv4; pods' requests to the metadata service over IPv6 are refused.
+    /// Rules for IPv4, with the reverse path checked; pods' requests to the metadata service over IPv6 are refused.
     pub fn new(metadata: Ipv4Addr, target: SocketAddrV4, interfaces: Interfaces) -> Self {
         Self {
             metadata,
             target,
             target_v6: None,
             interfaces,
+            reverse_path: ReversePath::default(),
         }
     }
 

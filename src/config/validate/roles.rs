@@ -5,8 +5,11 @@ use podiam_iam::{BaseArn, CompleteError, RoleArn};
 use super::{given, guards};
 use crate::config::check::{self, Check};
 use crate::config::flags::{AnnotationFlags, RoleFlags};
-use crate::config::{Discoverable, RestrictionFormat, Roles, values};
-use crate::workload::{AnnotationKeys, IMDSV2_ANNOTATION, RoleSource};
+use crate::config::{Attribution, Discoverable, RestrictionFormat, Roles, values};
+use crate::workload::{
+    AnnotationKeys, IMDSV2_ANNOTATION, RoleSource, SESSION_POLICY_ANNOTATION,
+    SESSION_POLICY_ARNS_ANNOTATION,
+};
 
 impl RoleFlags {
     pub(super) fn judge(self, check: &mut Check) -> Roles {
@@ -128,7 +131,12 @@ fn restriction_format(check: &mut Check, value: &str) -> RestrictionFormat {
 }
 
 impl AnnotationFlags {
-    pub(super) fn judge(self, check: &mut Check, roles: &Roles) -> AnnotationKeys {
+    pub(super) fn judge(
+        self,
+        check: &mut Check,
+        roles: &Roles,
+        attribution: &Attribution,
+    ) -> AnnotationKeys {
         let Self {
             iam_role_key,
             iam_external_id,
@@ -165,12 +173,14 @@ impl AnnotationFlags {
         guards::distinct(check, of_pods.into_iter().flatten());
         guards::distinct(check, of_namespaces);
         for (flag, key) in of_pods.into_iter().flatten() {
-            if key == IMDSV2_ANNOTATION {
-                check.problem(
-                    flag,
-                    Some(key),
-                    "is the annotation by which a pod asks for IMDSv2 only; choose another key",
-                );
+            let ours = [
+                (IMDSV2_ANNOTATION, "asks for IMDSv2 only"),
+                (SESSION_POLICY_ANNOTATION, "narrows its session"),
+                (SESSION_POLICY_ARNS_ANNOTATION, "narrows its session"),
+            ];
+            if let Some((_, what)) = ours.iter().find(|(ours, _)| ours == key) {
+                let right = format!("is the annotation by which a pod {what}; choose another key");
+                check.problem(flag, Some(key), right);
             }
         }
         let on = |source| roles.sources.contains(&source);
@@ -178,6 +188,7 @@ impl AnnotationFlags {
             role: iam_role_key,
             external_id: iam_external_id,
             allowed_roles: namespace_key,
+            labels: attribution.labels.clone(),
             session_name: session_name_key,
             service_account_role: on(RoleSource::ServiceAccount)
                 .then_some(service_account_role_key),

@@ -1,8 +1,8 @@
 //! Judges the agent's sockets, and how pods' requests get to them.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
-use podiam_intercept::Interfaces;
+use podiam_intercept::{Interfaces, Mode};
 
 use super::given;
 use crate::config::check::Check;
@@ -10,7 +10,7 @@ use crate::config::flags::{InterceptionFlags, ListenFlags};
 use crate::config::{Interception, Listen, Node, values};
 
 /// kube2iam's port, which stands in for one that cannot be read.
-const APP_PORT: u16 = 8181;
+pub(in crate::config) const APP_PORT: u16 = 8181;
 /// The admin socket's port where `--metrics-port` is absent.
 const ADMIN_PORT: u16 = 9181;
 
@@ -75,74 +75,111 @@ impl InterceptionFlags {
             intercept,
         } = self;
         let by_iptables = check.switch("iptables", &iptables);
-        let interfaces = host_interface.and_then(|text| {
-            let right =
-                |error| format!("not a list of interfaces, such as eni+ or cali+,!eth0: {error}");
-            check.parse("host-interface", &text, |text| {
-                text.parse::<Interfaces>().map_err(right)
-            })
-        });
-        let nftables = match given(intercept) {
-            Some(mode) => {
-                let chosen =
-                    check.choice("intercept", &mode, &[("nftables", true), ("none", false)]);
-                if by_iptables && chosen == Some(false) {
-                    check.problem(
-                        "intercept",
-                        Some(&mode),
-                        "conflicts with --iptables, which asks for rules; keep one",
-                    );
-                }
-                chosen.unwrap_or(false)
-            }
-            None => by_iptables,
+        let interfaces = host_interface.and_then(|text| interfaces(check, &text));
+        let asked = given(intercept);
+        let chosen = asked.as_deref().and_then(|text| mode(check, text));
+        if by_iptables && chosen.is_some_and(|chosen| !chosen.writes_rules()) {
+            check.problem(
+                "intercept",
+                asked.as_deref(),
+                "conflicts with --iptables, which asks for rules; keep one",
+            );
+        }
+        let mode = match chosen {
+            Some(chosen) => chosen,
+            None if by_iptables && asked.is_none() => Mode::Nftables,
+            None => Mode::None,
         };
-        if by_iptables {
+        if by_iptables && mode == Mode::Nftables {
             check.notice("--iptables means --intercept=nftables: podiam writes a table of its own and no iptables rule");
         }
-        if !nftables {
-            check.notice("without --intercept podiam writes no rules: unless others do, pods reach the node's own credentials");
-            return Interception::None;
-        }
-        match node.host_ip {
-            Some(IpAddr::V4(ip)) if ip.is_loopback() => {
-                check.problem(
-                    "host-ip",
-                    Some(&ip.to_string()),
-                    "pods' requests cannot be sent to a loopback address",
-                );
+        match mode {
+            Mode::Nftables | Mode::Iptables => {
+                target(check, node.host_ip, listen.pods.port());
+                if let Some(ip) = node.host_ip6.filter(Ipv6Addr::is_loopback) {
+                    check.problem(
+                        "host-ip6",
+                        Some(&ip.to_string()),
+                        "pods' requests cannot be sent to a loopback address",
+                    );
+                }
             }
-            Some(IpAddr::V4(_)) => {}
-            Some(IpAddr::V6(ip)) => {
-                check.problem(
-                    "host-ip",
-                    Some(&ip.to_string()),
-                    "pods' requests are sent to an IPv4 address of the node; its IPv6 address belongs to --host-ip6",
-                );
+            Mode::Cilium => {
+                fixed(check, listen.pods.port());
+                check.notice("--intercept=cilium writes no rules: apply the policy of `podiam intercept print --intercept=cilium`, or pods reach the node's own credentials");
             }
-            None if check.has_problem("host-ip") => {}
-            None => check.problem(
-                "host-ip",
-                None,
-                "needed to intercept: the IPv4 address of this node, as status.hostIP",
-            ),
+            Mode::None => check.notice("without --intercept podiam writes no rules: unless others do, pods reach the node's own credentials"),
         }
-        if let Some(ip) = node.host_ip6.filter(Ipv6Addr::is_loopback) {
+        Interception {
+            mode,
+            interfaces: interfaces.unwrap_or_default(),
+        }
+    }
+}
+
+/// `--intercept`.
+pub(in crate::config) fn mode(check: &mut Check, text: &str) -> Option<Mode> {
+    let choices = Mode::ALL.map(|mode| (mode.name(), mode));
+    check.choice("intercept", text, &choices)
+}
+
+/// `--host-interface`.
+pub(in crate::config) fn interfaces(check: &mut Check, text: &str) -> Option<Interfaces> {
+    let right = |error| format!("not a list of interfaces, such as eni+ or cali+,!eth0: {error}");
+    check.parse("host-interface", text, |text| {
+        text.parse::<Interfaces>().map_err(right)
+    })
+}
+
+/// Where pods' requests are sent to: `--host-ip` and `--app-port`, if both will do.
+pub(in crate::config) fn target(
+    check: &mut Check,
+    host_ip: Option<IpAddr>,
+    port: u16,
+) -> Option<SocketAddrV4> {
+    let ip = match host_ip {
+        Some(IpAddr::V4(ip)) if ip.is_loopback() => {
             check.problem(
-                "host-ip6",
+                "host-ip",
                 Some(&ip.to_string()),
                 "pods' requests cannot be sent to a loopback address",
             );
+            None
         }
-        if listen.pods.port() == 0 {
+        Some(IpAddr::V4(ip)) => Some(ip),
+        Some(IpAddr::V6(ip)) => {
             check.problem(
-                "app-port",
-                Some("0"),
-                "pods' requests are sent to a fixed port; write a number from 1 to 65535",
+                "host-ip",
+                Some(&ip.to_string()),
+                "pods' requests are sent to an IPv4 address of the node; its IPv6 address belongs to --host-ip6",
             );
+            None
         }
-        Interception::Nftables(interfaces.unwrap_or_default())
+        None => {
+            if !check.has_problem("host-ip") {
+                check.problem(
+                    "host-ip",
+                    None,
+                    "needed to intercept: the IPv4 address of this node, as status.hostIP",
+                );
+            }
+            None
+        }
+    };
+    let port = fixed(check, port);
+    Some(SocketAddrV4::new(ip?, port?))
+}
+
+/// `--app-port`, for somebody else to send requests to.
+pub(in crate::config) fn fixed(check: &mut Check, port: u16) -> Option<u16> {
+    if port == 0 {
+        check.problem(
+            "app-port",
+            Some("0"),
+            "pods' requests are sent to a fixed port; write a number from 1 to 65535",
+        );
     }
+    (port != 0).then_some(port)
 }
 
 #[cfg(test)]
@@ -250,18 +287,32 @@ mod tests {
         ] {
             assert_eq!(
                 config(words).interception,
-                Interception::Nftables(Interfaces::all()),
+                Interception {
+                    mode: Mode::Nftables,
+                    interfaces: Interfaces::all(),
+                },
                 "{words:?}"
             );
         }
-        assert_eq!(
-            config(&["--host-ip=10.0.0.7"]).interception,
-            Interception::None
-        );
-        assert_eq!(
-            config(&["--intercept=none"]).interception,
-            Interception::None
-        );
+        for (words, mode) in [
+            (&["--host-ip=10.0.0.7"][..], Mode::None),
+            (&["--intercept=none"], Mode::None),
+            (&["--intercept=cilium"], Mode::Cilium),
+            (
+                &["--intercept=iptables", "--host-ip=10.0.0.7"],
+                Mode::Iptables,
+            ),
+            (
+                &["--iptables", "--intercept=iptables", "--host-ip=10.0.0.7"],
+                Mode::Iptables,
+            ),
+        ] {
+            assert_eq!(config(words).interception.mode, mode, "{words:?}");
+        }
+        assert!(has_notice(
+            &config(&["--intercept=cilium"]),
+            "podiam intercept print"
+        ));
         assert!(has_notice(&config(&[]), "without --intercept"));
         assert!(has_notice(
             &config(&["--iptables", "--host-ip=10.0.0.7"]),
@@ -274,12 +325,17 @@ mod tests {
             "--host-interface=eni+,!eth0",
         ])
         .interception;
-        assert_eq!(some, Interception::Nftables("eni+,!eth0".parse().unwrap()));
+        assert_eq!(some.interfaces, "eni+,!eth0".parse().unwrap());
     }
 
     #[test]
     fn interception_needs_an_ipv4_address_of_the_node_and_a_port() {
-        for asked in ["--iptables", "--intercept=nftables"] {
+        assert_one_problem(
+            &["--intercept=cilium", "--app-port=0"],
+            "--app-port=\"0\": ",
+            "fixed port",
+        );
+        for asked in ["--iptables", "--intercept=nftables", "--intercept=iptables"] {
             assert_one_problem(&[asked], "--host-ip: ", "needed to intercept");
             assert_one_problem(&[asked, "--host-ip="], "--host-ip: ", "needed to intercept");
             assert_one_problem(
@@ -312,15 +368,17 @@ mod tests {
 
     #[test]
     fn interception_that_contradicts_itself_or_is_unknown_is_a_problem() {
-        assert_one_problem(
-            &["--iptables", "--intercept=none"],
-            "--intercept=\"none\": ",
-            "--iptables",
-        );
+        for mode in ["none", "cilium"] {
+            assert_one_problem(
+                &["--iptables", &format!("--intercept={mode}")],
+                &format!("--intercept={mode:?}: "),
+                "--iptables",
+            );
+        }
         assert_one_problem(
             &["--intercept=ebpf"],
             "--intercept=\"ebpf\": ",
-            "write nftables or none",
+            "write nftables, iptables, cilium or none",
         );
         assert_one_problem(
             &["--host-interface=a,,b"],

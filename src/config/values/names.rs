@@ -1,4 +1,4 @@
-//! Names that others gave: of nodes, of annotations, of regions.
+//! Names that others gave: of nodes, of annotations, of clusters, of regions.
 
 /// The name of a node: a DNS subdomain in the sense of RFC 1123, as Kubernetes requires it of every object's name.
 pub(in crate::config) fn node_name(text: &str) -> Result<String, &'static str> {
@@ -13,6 +13,26 @@ pub(in crate::config) fn node_name(text: &str) -> Result<String, &'static str> {
 
 /// The key of an annotation: a name of at most 63 characters, after a DNS subdomain and `/` if it has one.
 pub(in crate::config) fn annotation_key(text: &str) -> Result<String, &'static str> {
+    if is_qualified_name(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("not the key of an annotation, such as iam.amazonaws.com/role")
+    }
+}
+
+/// The key of a taint.
+pub(in crate::config) fn taint_key(text: &str) -> Result<String, &'static str> {
+    if is_qualified_name(text) {
+        Ok(text.to_owned())
+    } else {
+        Err(
+            "not the key of a taint, such as podiam.io/agent-not-ready; it has neither value nor effect",
+        )
+    }
+}
+
+/// Kubernetes' qualified name: a name, with or without a DNS subdomain before it.
+fn is_qualified_name(text: &str) -> bool {
     let (prefix, name) = text
         .split_once('/')
         .map_or((None, text), |(prefix, name)| (Some(prefix), name));
@@ -24,10 +44,16 @@ pub(in crate::config) fn annotation_key(text: &str) -> Result<String, &'static s
         && bytes
             .iter()
             .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte));
-    if is_name && prefix.is_none_or(is_dns_subdomain) {
+    is_name && prefix.is_none_or(is_dns_subdomain)
+}
+
+/// The name of a cluster, as the value of a session tag.
+pub(in crate::config) fn cluster_name(text: &str) -> Result<String, &'static str> {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b" _.:/=+-@".contains(&byte);
+    if (1..=256).contains(&text.len()) && text.bytes().all(legal) {
         Ok(text.to_owned())
     } else {
-        Err("not the key of an annotation, such as iam.amazonaws.com/role")
+        Err("not the name of a cluster: at most 256 letters, digits, spaces and _.:/=+-@")
     }
 }
 

@@ -20,9 +20,9 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use jiff::Timestamp;
-use kube::Api;
 use kube::core::ObjectMeta;
 use kube::runtime::watcher;
+use kube::{Api, Client};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
@@ -45,6 +45,14 @@ const STALL_LIMIT: Duration = Duration::from_secs(15);
 
 /// A run that was in sync for so long was a good one: what ends it is a new trouble, not the old one again.
 const STEADY: Duration = Duration::from_secs(5);
+
+/// A client with the limits of ours.
+pub(super) async fn client(access: &ApiAccess) -> Result<Client, String> {
+    let connection = connect(access).await;
+    connection
+        .map(|connection| connection.client)
+        .map_err(|failure| failure.to_string())
+}
 
 /// Follows what the keys need until the future is dropped or nobody listens any more.
 pub(super) async fn watch(access: &ApiAccess, scope: Scope<'_>, updates: mpsc::Sender<Update>) {

@@ -18,7 +18,7 @@ pub(crate) struct Program {
 }
 
 /// All of them.
-pub(crate) const PROGRAMS: [Program; 7] = [
+pub(crate) const PROGRAMS: [Program; 9] = [
     Program {
         name: "ip",
         package: "iproute2",
@@ -28,6 +28,16 @@ pub(crate) const PROGRAMS: [Program; 7] = [
         name: "nft",
         package: "nftables",
         purpose: "checks what podiam wrote into the kernel",
+    },
+    Program {
+        name: "iptables-nft",
+        package: "iptables",
+        purpose: "is what --intercept=iptables runs, in its variant nft",
+    },
+    Program {
+        name: "iptables-legacy",
+        package: "iptables",
+        purpose: "is what --intercept=iptables runs, in its variant legacy",
     },
     Program {
         name: "setpriv",
@@ -74,7 +84,8 @@ pub(crate) fn ensure(programs: &[Program]) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    let packages: Vec<&str> = missing.iter().map(|program| program.package).collect();
+    let mut packages: Vec<&str> = missing.iter().map(|program| program.package).collect();
+    packages.dedup();
     let command = format!(
         "apt-get install --no-install-recommends {}",
         packages.join(" ")

@@ -6,13 +6,13 @@
 use std::net::{IpAddr, SocketAddr};
 
 use netlink_packet_netfilter::nftables::{
-    Bitwise, Cmp, DataAttribute, Expressions, Immediate, Meta, MetaKey, Operator, Payload,
+    Bitwise, Cmp, DataAttribute, Expressions, Immediate, Lookup, Meta, MetaKey, Operator, Payload,
     Register, Verdict as Code, VerdictAttribute,
 };
 
 use super::{
     expression::{self, Conntrack},
-    ruleset::{Match, Rule, Verdict},
+    rule::{Field, Match, Rule, Verdict},
 };
 use crate::interfaces::Pattern;
 
@@ -23,6 +23,8 @@ const PORT: Register = Register::Reg2;
 
 /// `IPS_DST_NAT` of the kernel's `nf_conntrack_common.h`.
 const IPS_DST_NAT: u32 = 1 << 5;
+/// Of the kernel's `nf_tables.h`: true where the element is not there.
+const NFT_LOOKUP_F_INV: u32 = 1;
 const IFNAMSIZ: usize = 16;
 const NF_DROP: u32 = 0;
 const NF_ACCEPT: u32 = 1;
@@ -64,74 +66,71 @@ pub(super) fn decode(expressions: &[Expressions]) -> Option<Counted> {
     })
 }
 
-/// What a match looks at.
+/// What a comparison with a value looks at.
 #[derive(Clone, Copy, Debug)]
-enum Field {
+enum Compared {
     Family,
     Protocol,
     Interface,
-    Destination4,
-    Destination6,
     Port,
     Status,
-    OriginalDestination4,
-    OriginalDestination6,
+    RouteBack,
 }
 
-impl Field {
-    const ALL: [Self; 9] = [
+impl Compared {
+    const ALL: [Self; 6] = [
         Self::Family,
         Self::Protocol,
         Self::Interface,
-        Self::Destination4,
-        Self::Destination6,
         Self::Port,
         Self::Status,
-        Self::OriginalDestination4,
-        Self::OriginalDestination6,
+        Self::RouteBack,
     ];
 
-    /// The expression that loads the field.
+    /// The expression that loads it.
     fn load(self) -> Expressions {
-        // Bases and offsets: NFT_PAYLOAD_NETWORK_HEADER and the destination in an IPv4 and an IPv6 header;
-        // NFT_PAYLOAD_TRANSPORT_HEADER and the destination port.
         match self {
             Self::Family => meta(MetaKey::Nfproto),
             Self::Protocol => meta(MetaKey::L4Proto),
             Self::Interface => meta(MetaKey::Iifname),
-            Self::Destination4 => payload(1, 16, 4),
-            Self::Destination6 => payload(1, 24, 16),
+            // NFT_PAYLOAD_TRANSPORT_HEADER and the destination port in it.
             Self::Port => payload(2, 2, 2),
             Self::Status => expression::conntrack(Conntrack::Status, VALUE),
-            Self::OriginalDestination4 => expression::conntrack(Conntrack::Destination4, VALUE),
-            Self::OriginalDestination6 => expression::conntrack(Conntrack::Destination6, VALUE),
+            Self::RouteBack => expression::route_back(VALUE),
         }
     }
 }
 
+/// The expression that loads what is looked up in a set.
+fn load(field: Field) -> Expressions {
+    // NFT_PAYLOAD_NETWORK_HEADER and the destination in an IPv4 and an IPv6 header.
+    match field {
+        Field::Interface => meta(MetaKey::Iifname),
+        Field::Destination4 => payload(1, 16, 4),
+        Field::Destination6 => payload(1, 24, 16),
+        Field::OriginalDestination4 => expression::conntrack(Conntrack::Destination4, VALUE),
+        Field::OriginalDestination6 => expression::conntrack(Conntrack::Destination6, VALUE),
+    }
+}
+
 fn encode_match(wanted: &Match) -> Vec<Expressions> {
-    let equal = |field: Field, value: &[u8]| vec![field.load(), compare(Operator::Equal, value)];
+    let equal = |field: Compared, value: &[u8]| vec![field.load(), compare(Operator::Equal, value)];
     match wanted {
-        Match::Family(family) => equal(Field::Family, &[*family]),
-        Match::Protocol(protocol) => equal(Field::Protocol, &[*protocol]),
-        Match::Interface(Pattern::Prefix(prefix)) => equal(Field::Interface, prefix.as_bytes()),
+        Match::Family(family) => equal(Compared::Family, &[*family]),
+        Match::Protocol(protocol) => equal(Compared::Protocol, &[*protocol]),
+        Match::Interface(Pattern::Prefix(prefix)) => equal(Compared::Interface, prefix.as_bytes()),
         Match::Interface(Pattern::Exact(name)) => {
             // With its padding, so that a longer name does not match.
             let mut padded = name.as_bytes().to_vec();
             padded.resize(IFNAMSIZ, 0);
-            equal(Field::Interface, &padded)
+            equal(Compared::Interface, &padded)
         }
-        Match::Destination(IpAddr::V4(ip)) => equal(Field::Destination4, &ip.octets()),
-        Match::Destination(IpAddr::V6(ip)) => equal(Field::Destination6, &ip.octets()),
-        Match::Port(port) => equal(Field::Port, &port.to_be_bytes()),
-        Match::OriginalDestination(IpAddr::V4(ip)) => {
-            equal(Field::OriginalDestination4, &ip.octets())
-        }
-        Match::OriginalDestination(IpAddr::V6(ip)) => {
-            equal(Field::OriginalDestination6, &ip.octets())
-        }
+        Match::Port(port) => equal(Compared::Port, &port.to_be_bytes()),
+        Match::In(field, set) => vec![load(*field), look_up(set, 0)],
+        Match::NotIn(field, set) => vec![load(*field), look_up(set, NFT_LOOKUP_F_INV)],
+        Match::NoRouteBack => equal(Compared::RouteBack, &[0; 4]),
         Match::DestinationTranslated => vec![
-            Field::Status.load(),
+            Compared::Status.load(),
             Expressions::Bitwise(vec![
                 Bitwise::SourceRegister(VALUE),
                 Bitwise::DestinationRegister(VALUE),
@@ -146,36 +145,39 @@ fn encode_match(wanted: &Match) -> Vec<Expressions> {
 
 fn decode_matches(mut expressions: &[Expressions]) -> Option<Vec<Match>> {
     let mut matches = Vec::new();
-    while let [load, rest @ ..] = expressions {
-        let field = Field::ALL
-            .into_iter()
-            .find(|field| expression::same(&field.load(), load))?;
+    while let [loaded, rest @ ..] = expressions {
         // The mask of a status, which the comparison in `decode` checks.
         let rest = match rest {
             [Expressions::Bitwise(_), unmasked @ ..] => unmasked,
             _ => rest,
         };
-        let [Expressions::Cmp(attributes), rest @ ..] = rest else {
-            return None;
+        let (found, rest) = match rest {
+            [Expressions::Cmp(attributes), rest @ ..] => {
+                (decode_compare(loaded, attributes)?, rest)
+            }
+            [Expressions::Lookup(attributes), rest @ ..] => {
+                (decode_look_up(loaded, attributes)?, rest)
+            }
+            _ => return None,
         };
-        let value = attributes.iter().find_map(|attribute| match attribute {
-            Cmp::Data(DataAttribute::Value(value)) => Some(value.as_slice()),
-            _ => None,
-        })?;
-        matches.push(decode_match(field, value)?);
+        matches.push(found);
         expressions = rest;
     }
     Some(matches)
 }
 
-fn decode_match(field: Field, value: &[u8]) -> Option<Match> {
+fn decode_compare(loaded: &Expressions, attributes: &[Cmp]) -> Option<Match> {
+    let mut all = Compared::ALL.into_iter();
+    let field = all.find(|field| expression::same(&field.load(), loaded))?;
+    let value = attributes.iter().find_map(|attribute| match attribute {
+        Cmp::Data(DataAttribute::Value(value)) => Some(value.as_slice()),
+        _ => None,
+    })?;
     let byte = || <[u8; 1]>::try_from(value).ok().map(|[byte]| byte);
-    let v4 = || <[u8; 4]>::try_from(value).ok().map(IpAddr::from);
-    let v6 = || <[u8; 16]>::try_from(value).ok().map(IpAddr::from);
     Some(match field {
-        Field::Family => Match::Family(byte()?),
-        Field::Protocol => Match::Protocol(byte()?),
-        Field::Interface => {
+        Compared::Family => Match::Family(byte()?),
+        Compared::Protocol => Match::Protocol(byte()?),
+        Compared::Interface => {
             let is_exact = value.len() == IFNAMSIZ;
             let end = value.iter().position(|byte| *byte == 0);
             let name = str::from_utf8(&value[..end.unwrap_or(value.len())]).ok()?;
@@ -185,12 +187,27 @@ fn decode_match(field: Field, value: &[u8]) -> Option<Match> {
                 Pattern::Prefix(name.to_owned())
             })
         }
-        Field::Destination4 => Match::Destination(v4()?),
-        Field::Destination6 => Match::Destination(v6()?),
-        Field::Port => Match::Port(u16::from_be_bytes(value.try_into().ok()?)),
-        Field::Status => Match::DestinationTranslated,
-        Field::OriginalDestination4 => Match::OriginalDestination(v4()?),
-        Field::OriginalDestination6 => Match::OriginalDestination(v6()?),
+        Compared::Port => Match::Port(u16::from_be_bytes(value.try_into().ok()?)),
+        Compared::Status => Match::DestinationTranslated,
+        Compared::RouteBack => Match::NoRouteBack,
+    })
+}
+
+fn decode_look_up(loaded: &Expressions, attributes: &[Lookup]) -> Option<Match> {
+    let mut all = Field::ALL.into_iter();
+    let field = all.find(|field| expression::same(&load(*field), loaded))?;
+    let (mut set, mut flags) = (None, 0);
+    for attribute in attributes {
+        match attribute {
+            Lookup::Set(name) => set = Some(name.clone()),
+            Lookup::Flags(found) => flags = *found,
+            _ => {}
+        }
+    }
+    Some(if flags == 0 {
+        Match::In(field, set?)
+    } else {
+        Match::NotIn(field, set?)
     })
 }
 
@@ -283,6 +300,14 @@ fn compare(operator: Operator, value: &[u8]) -> Expressions {
     ])
 }
 
+fn look_up(set: &str, flags: u32) -> Expressions {
+    Expressions::Lookup(vec![
+        Lookup::Set(set.to_owned()),
+        Lookup::SourceRegister(VALUE),
+        Lookup::Flags(flags),
+    ])
+}
+
 fn immediate(register: Register, data: DataAttribute) -> Expressions {
     Expressions::Immediate(vec![
         Immediate::DestinationRegister(register),
@@ -314,11 +339,16 @@ mod tests {
             any::<u8>().prop_map(Match::Protocol),
             "[a-z][a-z0-9]{0,14}".prop_map(|name| Match::Interface(Pattern::Exact(name))),
             "[a-z][a-z0-9]{0,14}".prop_map(|name| Match::Interface(Pattern::Prefix(name))),
-            any::<IpAddr>().prop_map(Match::Destination),
             any::<u16>().prop_map(Match::Port),
             Just(Match::DestinationTranslated),
-            any::<IpAddr>().prop_map(Match::OriginalDestination),
+            Just(Match::NoRouteBack),
+            (any_field(), "[a-z]{1,9}").prop_map(|(field, set)| Match::In(field, set)),
+            (any_field(), "[a-z]{1,9}").prop_map(|(field, set)| Match::NotIn(field, set)),
         ]
+    }
+
+    fn any_field() -> impl Strategy<Value = Field> {
+        prop::sample::select(&Field::ALL[..])
     }
 
     fn any_verdict() -> impl Strategy<Value = Verdict> {

@@ -5,7 +5,10 @@ use std::{io, net::IpAddr};
 use netlink_packet_core::DecodeError;
 use thiserror::Error;
 
-/// A failure of [`super::install`], [`super::status`] or [`super::remove`]. The kernel's rules are as they were before.
+use crate::{Owner, conntrack};
+
+/// Why [`super::Nftables`] did not do as it was told. But for [`Error::OlderConnections`], the kernel's rules are as they
+/// were before.
 #[derive(Debug, Error)]
 pub enum Error {
     /// DNAT to loopback, an unspecified or multicast address, or port 0 would drop every request.
@@ -14,9 +17,9 @@ pub enum Error {
     /// The capability is missing in the user namespace that owns this network namespace.
     #[error("nftables needs the capability CAP_NET_ADMIN")]
     NotPermitted(#[source] io::Error),
-    /// Table flag `owner`: only the process that holds it may change it.
-    #[error("the table inet podiam is owned by another process that is still running")]
-    Owned(#[source] io::Error),
+    /// Table flag `owner`: only the socket that holds it may change it.
+    #[error("the table inet podiam is owned by {}", named(.0.as_ref()))]
+    Owned(Option<Owner>),
     /// Not built in, and no module of that name could be loaded.
     #[error("the kernel lacks {feature} (module {module})")]
     MissingFeature {
@@ -28,6 +31,9 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// The rules are in place, but a connection from before them may go on.
+    #[error("connections from before the rules are not ended")]
+    OlderConnections(#[source] conntrack::Error),
     /// Any other answer of the kernel.
     #[error("the kernel refused to {step}")]
     Refused {
@@ -54,6 +60,26 @@ pub enum Error {
     Unsettled,
 }
 
+/// An owner, as far as it is known.
+fn named(owner: Option<&Owner>) -> String {
+    match owner {
+        Some(Owner {
+            process: Some(process),
+            ..
+        }) => format!(
+            "{} (process {}), which is still running",
+            process.name, process.pid
+        ),
+        Some(Owner {
+            port,
+            process: None,
+        }) => format!(
+            "a process that is still running but not to be seen from here (netlink port {port})"
+        ),
+        None => "another process that is still running".to_owned(),
+    }
+}
+
 /// A part of the kernel that a request depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Feature {
@@ -64,6 +90,13 @@ pub(super) struct Feature {
 impl Feature {
     pub(super) const NETLINK: Self = Self::new("netfilter's netlink", "nfnetlink");
     pub(super) const TABLES: Self = Self::new("nftables", "nf_tables");
+    /// What [`super::Nftables`] does without.
+    pub(super) const CLOSED_TABLE: Self = Self::new(
+        "nftables tables with an owner that they outlive, Linux >= 6.9",
+        "nf_tables",
+    );
+    pub(super) const SETS: Self = Self::new("nftables sets", "nf_tables_set");
+    pub(super) const FIB: Self = Self::new("nftables route look-ups", "nft_fib_inet");
     pub(super) const NAT_CHAIN: Self = Self::new(
         "nftables NAT chains of family inet, Linux >= 5.2",
         "nft_chain_nat",
@@ -84,6 +117,13 @@ impl Feature {
     }
 }
 
+impl Error {
+    /// Whether the kernel lacks just this.
+    pub(super) fn lacks(&self, wanted: Feature) -> bool {
+        matches!(self, Self::MissingFeature { feature, .. } if *feature == wanted.name)
+    }
+}
+
 /// Where in a conversation with the kernel an answer belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
@@ -101,7 +141,9 @@ pub(super) fn explain(errno: i32, place: Place, step: &str, needs: Feature) -> E
     match (errno, place) {
         // The capability is checked before any request is looked at.
         (libc::EPERM, Place::Opening | Place::Query) => Error::NotPermitted(source),
-        (libc::EPERM, Place::Step) => Error::Owned(source),
+        (libc::EPERM, Place::Step) => Error::Owned(None),
+        // nf_tables' answer to flags of a table that it does not know, in older versions.
+        (libc::EINVAL, Place::Step) if needs == Feature::CLOSED_TABLE => needs.missing(source),
         // nfnetlink's answer where no subsystem has registered for the request.
         (libc::EINVAL, Place::Query) | (libc::EOPNOTSUPP | libc::EPROTONOSUPPORT, _) => {
             needs.missing(source)
@@ -165,6 +207,24 @@ mod tests {
                 "the kernel lacks nftables NAT chains of family inet, Linux >= 5.2 (module nft_chain_nat)",
             ),
             (
+                libc::ENOENT,
+                Place::Step,
+                Feature::FIB,
+                "the kernel lacks nftables route look-ups (module nft_fib_inet)",
+            ),
+            (
+                libc::ENOENT,
+                Place::Step,
+                Feature::CONNTRACK,
+                "the kernel lacks nftables conntrack matches (module nft_ct)",
+            ),
+            (
+                libc::EOPNOTSUPP,
+                Place::Step,
+                Feature::SETS,
+                "the kernel lacks nftables sets (module nf_tables_set)",
+            ),
+            (
                 libc::ENOMEM,
                 Place::Step,
                 Feature::NAT,
@@ -172,6 +232,37 @@ mod tests {
             ),
         ] {
             assert_eq!(explain(errno, place, "add it", needs).to_string(), told);
+        }
+    }
+
+    #[test]
+    fn a_kernel_without_owned_tables_is_known_by_its_answer() {
+        let feature = Feature::CLOSED_TABLE;
+        for errno in [libc::EINVAL, libc::EOPNOTSUPP] {
+            assert!(explain(errno, Place::Step, "own it", feature).lacks(feature));
+            assert!(!explain(errno, Place::Step, "add it", Feature::SETS).lacks(feature));
+        }
+        assert!(!explain(libc::EPERM, Place::Step, "own it", feature).lacks(feature));
+    }
+
+    #[test]
+    fn an_owner_is_named_as_far_as_it_is_known() {
+        let process = Some(crate::Process {
+            pid: 7,
+            name: "podiam".into(),
+        });
+        for (process, told) in [
+            (process, "podiam (process 7), which is still running"),
+            (
+                None,
+                "a process that is still running but not to be seen from here (netlink port 9)",
+            ),
+        ] {
+            let error = Error::Owned(Some(Owner { port: 9, process }));
+            assert_eq!(
+                error.to_string(),
+                format!("the table inet podiam is owned by {told}")
+            );
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The nftables expressions that netlink-packet-netfilter has no types for: conntrack, counter and NAT.
+//! The nftables expressions that netlink-packet-netfilter has no types for: conntrack, counter, fib and NAT.
 //!
 //! Numbers are those of the kernel's `include/uapi/linux/netfilter/nf_tables.h`. Only [`super::codec`] uses them.
 
@@ -8,6 +8,13 @@ use netlink_packet_netfilter::nftables::{Expressions, Register};
 const NFTA_CT_DREG: u16 = 1;
 const NFTA_CT_KEY: u16 = 2;
 const NFTA_CT_DIRECTION: u16 = 3;
+
+const NFTA_FIB_DREG: u16 = 1;
+const NFTA_FIB_RESULT: u16 = 2;
+const NFTA_FIB_FLAGS: u16 = 3;
+const NFT_FIB_RESULT_OIF: u32 = 1;
+/// `NFTA_FIB_F_SADDR | NFTA_FIB_F_IIF | NFTA_FIB_F_PRESENT`
+const ROUTE_BACK: u32 = 1 | 1 << 3 | 1 << 5;
 
 const NFTA_COUNTER_BYTES: u16 = 1;
 const NFTA_COUNTER_PACKETS: u16 = 2;
@@ -47,6 +54,18 @@ pub(super) fn conntrack(key: Conntrack, register: Register) -> Expressions {
         attributes.push(DefaultNla::new(NFTA_CT_DIRECTION, vec![0]));
     }
     other("ct", attributes)
+}
+
+/// Loads into `register` a number, 0 or 1: whether a route to the packet's source leads out by the interface it came in on.
+pub(super) fn route_back(register: Register) -> Expressions {
+    other(
+        "fib",
+        vec![
+            number(NFTA_FIB_DREG, register.into()),
+            number(NFTA_FIB_RESULT, NFT_FIB_RESULT_OIF),
+            number(NFTA_FIB_FLAGS, ROUTE_BACK),
+        ],
+    )
 }
 
 /// Counts packets and bytes, from zero.

@@ -1,28 +1,41 @@
-//! The rule set as data: which chains and rules there should be for given [`Rules`]. Pure.
+//! The rule set as data: which sets, chains and rules there should be for given [`Rules`]. Pure.
 //!
-//! [`super::codec`] turns a rule into the kernel's expressions and back, [`super::table`] compares the whole with what
-//! the kernel has. A rule's `Display` is nft's own syntax.
+//! [`super::write`] makes requests of it, [`super::table`] compares the whole with what the kernel has.
 //!
-//! Three places guard the metadata service:
-//! `prerouting` brings pods' requests to the agent, `input` lets nobody reach the agent but through `prerouting`, and
-//! `forward` refuses whatever is left: other ports, other protocols, interfaces that are left out, IPv6 without a
-//! target. Requests of the node itself pass none of these and reach the real metadata service.
+//! Four places guard the metadata service: `rpfilter` refuses borrowed source addresses, `prerouting` brings pods'
+//! requests to the agent, `input` lets nobody reach the agent but through `prerouting`, and `forward` refuses whatever
+//! is left: other ports, other protocols, interfaces that are left out, IPv6 without a target. Requests of the node
+//! itself pass none of these and reach the real metadata service.
 
-use std::{
-    fmt,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use super::{
+    rule::{Field, Match, Rule, Verdict},
+    set::{Element, Set},
 };
-
 use crate::{
-    METADATA_V4, METADATA_V6, Rules,
+    METADATA_V4, METADATA_V6, ReversePath, Rules,
     interfaces::{Interfaces, Pattern},
-    rules::METADATA_PORT,
+    rules::{ASYMMETRIC_PREFIXES, METADATA_PORT},
 };
 
 /// Chain of the DNAT rules; `prerouting` jumps to it for the interfaces that are intercepted.
 const IMDS: &str = "imds";
 const PREROUTING: &str = "prerouting";
+const RPFILTER: &str = "rpfilter";
 
+/// The metadata service's addresses, over IPv4 and IPv6.
+const METADATA4: &str = "metadata4";
+const METADATA6: &str = "metadata6";
+/// The interfaces that are listed; looked up only where not all are meant.
+const INTERFACES: &str = "interfaces";
+/// The interfaces that are left out.
+const EXCLUDED: &str = "excluded";
+/// The interfaces whose routes stand in tables of their own.
+const ASYMMETRIC: &str = "asymmetric";
+
+/// nft's `raw`, ahead of conntrack (-200): a borrowed address must not join the flow of its owner.
+const RAW: i32 = -300;
 /// Five ahead of `dstnat` (-100), where kube-proxy, Docker and port mappings of CNI plugins work: the first to
 /// translate a connection's address is the only one.
 const BEFORE_DSTNAT: i32 = -105;
@@ -35,9 +48,10 @@ const NF_INET_LOCAL_IN: u32 = 1;
 const NF_INET_FORWARD: u32 = 2;
 const NF_ACCEPT: u32 = 1;
 
-/// Every chain of the table.
+/// Every set and every chain of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Ruleset {
+    pub(super) sets: Vec<Set>,
     pub(super) chains: Vec<Chain>,
 }
 
@@ -59,69 +73,65 @@ pub(super) struct Base {
     pub(super) policy: u32,
 }
 
-/// Matches that must all hold, a counter, and what happens then.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Rule {
-    pub(super) matches: Vec<Match>,
-    pub(super) verdict: Verdict,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Match {
-    /// `NFPROTO_IPV4` or `NFPROTO_IPV6`: what must hold before an address can be looked at.
-    Family(u8),
-    /// `IPPROTO_TCP`: what must hold before a port can be looked at.
-    Protocol(u8),
-    /// The interface that the packet came in on.
-    Interface(Pattern),
-    /// Destination address of the packet as it is now.
-    Destination(IpAddr),
-    /// Destination port of the packet as it is now.
-    Port(u16),
-    /// The connection went through destination NAT.
-    DestinationTranslated,
-    /// Destination address of the connection before NAT.
-    OriginalDestination(IpAddr),
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    Dnat(SocketAddr),
-    Accept,
-    Drop,
-    Return,
-    Jump(String),
-}
-
 impl Ruleset {
     /// The rule set that `rules` ask for.
     pub(super) fn build(rules: &Rules) -> Self {
+        let Rules {
+            metadata,
+            target: _,
+            target_v6: _,
+            interfaces,
+            reverse_path,
+        } = rules;
+        let mut sets = metadata_sets(*metadata);
+        sets.extend([
+            Set::interfaces(INTERFACES, interfaces.included()),
+            Set::interfaces(EXCLUDED, interfaces.excluded()),
+            Set::interfaces(
+                ASYMMETRIC,
+                &ASYMMETRIC_PREFIXES.map(|prefix| Pattern::Prefix(prefix.to_owned())),
+            ),
+        ]);
         // The chain that is jumped to stands first: a transaction must make it before the jump.
         let imds = Chain {
             name: IMDS,
             base: None,
             rules: translations(rules),
         };
-        Self {
-            chains: vec![
-                imds,
-                Chain::base(
-                    PREROUTING,
-                    "nat",
-                    NF_INET_PRE_ROUTING,
-                    BEFORE_DSTNAT,
-                    intercepted(&rules.interfaces),
-                ),
-                Chain::base("input", "filter", NF_INET_LOCAL_IN, FILTER, gate(rules)),
-                Chain::forward(rules.metadata),
-            ],
-        }
+        let base = Chain::base;
+        let chains = vec![
+            imds,
+            base(
+                RPFILTER,
+                "filter",
+                NF_INET_PRE_ROUTING,
+                RAW,
+                borrowed(*reverse_path),
+            ),
+            base(
+                PREROUTING,
+                "nat",
+                NF_INET_PRE_ROUTING,
+                BEFORE_DSTNAT,
+                intercepted(interfaces),
+            ),
+            base("input", "filter", NF_INET_LOCAL_IN, FILTER, gate(rules)),
+            base("forward", "filter", NF_INET_FORWARD, FILTER, refused()),
+        ];
+        Self { sets, chains }
     }
 
     /// The rule set for the time before an agent has run: pods are refused the metadata service, whatever agent comes.
     pub(super) fn guard() -> Self {
         Self {
-            chains: vec![Chain::forward(METADATA_V4)],
+            sets: metadata_sets(METADATA_V4),
+            chains: vec![Chain::base(
+                "forward",
+                "filter",
+                NF_INET_FORWARD,
+                FILTER,
+                refused(),
+            )],
         }
     }
 }
@@ -139,48 +149,62 @@ impl Chain {
             rules,
         }
     }
+}
 
-    fn forward(metadata: Ipv4Addr) -> Self {
-        Self::base(
-            "forward",
-            "filter",
-            NF_INET_FORWARD,
-            FILTER,
-            refused(metadata),
-        )
+/// Every address of the metadata service that rules for `metadata` are about: the well-known ones always.
+pub(super) fn metadata_addresses(metadata: Ipv4Addr) -> [IpAddr; 3] {
+    [METADATA_V4.into(), metadata.into(), METADATA_V6.into()]
+}
+
+fn metadata_sets(metadata: Ipv4Addr) -> Vec<Set> {
+    let (v4, v6): (Vec<_>, Vec<_>) = metadata_addresses(metadata)
+        .into_iter()
+        .partition(IpAddr::is_ipv4);
+    vec![
+        Set::addresses(METADATA4, &v4),
+        Set::addresses(METADATA6, &v6),
+    ]
+}
+
+/// `rpfilter`: a request whose source belongs behind another interface comes from who has borrowed it.
+fn borrowed(reverse_path: ReversePath) -> Vec<Rule> {
+    let refuse = |mut matches: Vec<Match>| {
+        matches.push(Match::NotIn(Field::Interface, ASYMMETRIC.to_owned()));
+        matches.push(Match::NoRouteBack);
+        Rule::new(matches, Verdict::Drop)
+    };
+    match reverse_path {
+        // Written down, so that it can be told from rules that were taken out.
+        ReversePath::Off => vec![Rule::new(Vec::new(), Verdict::Return)],
+        ReversePath::On => vec![refuse(to_metadata4()), refuse(to_metadata6())],
     }
 }
 
 /// `prerouting`: which interfaces' packets are looked at.
 fn intercepted(interfaces: &Interfaces) -> Vec<Rule> {
-    let jump = || Verdict::Jump(IMDS.to_owned());
-    let on =
-        |pattern: &Pattern, verdict| Rule::new(vec![Match::Interface(pattern.clone())], verdict);
-    let mut rules: Vec<Rule> = interfaces
-        .excluded()
-        .iter()
-        .map(|pattern| on(pattern, Verdict::Return))
-        .collect();
-    if interfaces.included().is_empty() {
-        rules.push(Rule::new(Vec::new(), jump()));
+    let within = |set: &str| vec![Match::In(Field::Interface, set.to_owned())];
+    let included = if interfaces.included().is_empty() {
+        Vec::new()
     } else {
-        let included = interfaces.included().iter();
-        rules.extend(included.map(|pattern| on(pattern, jump())));
-    }
-    rules
+        within(INTERFACES)
+    };
+    vec![
+        Rule::new(within(EXCLUDED), Verdict::Return),
+        Rule::new(included, Verdict::Jump(IMDS.to_owned())),
+    ]
 }
 
 /// `imds`: requests to the metadata service go to the agent. Never `redirect`: on an interface without an address, as
 /// the pods' are with the VPC CNI and Calico, it drops the packet.
 fn translations(rules: &Rules) -> Vec<Rule> {
-    let to = |metadata: IpAddr, target: SocketAddr| {
-        let matches = [destination(metadata), tcp_port(METADATA_PORT)].concat();
+    let to = |destination: Vec<Match>, target: SocketAddr| {
+        let matches = [destination, tcp_port(METADATA_PORT)].concat();
         Rule::new(matches, Verdict::Dnat(target))
     };
     let v6 = rules
         .target_v6
-        .map(|target| to(METADATA_V6.into(), target.into()));
-    std::iter::once(to(rules.metadata.into(), rules.target.into()))
+        .map(|target| to(to_metadata6(), target.into()));
+    std::iter::once(to(to_metadata4(), rules.target.into()))
         .chain(v6)
         .collect()
 }
@@ -189,21 +213,30 @@ fn translations(rules: &Rules) -> Vec<Rule> {
 /// the node itself (probes), to nobody else.
 fn gate(rules: &Rules) -> Vec<Rule> {
     let loopback = || Match::Interface(Pattern::Exact("lo".to_owned()));
-    let v4 = (IpAddr::from(rules.metadata), rules.target.port());
-    let v6 = rules
-        .target_v6
-        .map(|target| (IpAddr::from(METADATA_V6), target.port()));
+    let original = |field, set: &str| Match::In(field, set.to_owned());
+    let v4 = (
+        original(Field::OriginalDestination4, METADATA4),
+        rules.target.port(),
+    );
+    let v6 = rules.target_v6.map(|target| {
+        let original = original(Field::OriginalDestination6, METADATA6);
+        (original, target.port())
+    });
     let mut ports = vec![v4.1];
-    ports.extend(v6.map(|(_, port)| port).filter(|port| *port != v4.1));
+    ports.extend(
+        v6.iter()
+            .map(|(_, port)| *port)
+            .filter(|port| *port != v4.1),
+    );
 
     let from_node = ports.iter().map(|port| {
         let matches = [vec![loopback()], tcp_port(*port)].concat();
         Rule::new(matches, Verdict::Accept)
     });
-    let translated = std::iter::once(v4).chain(v6).map(|(metadata, port)| {
+    let translated = std::iter::once(v4).chain(v6).map(|(original, port)| {
         let mut matches = tcp_port(port);
         matches.push(Match::DestinationTranslated);
-        matches.push(Match::OriginalDestination(metadata));
+        matches.push(original);
         Rule::new(matches, Verdict::Accept)
     });
     let others = ports
@@ -214,21 +247,22 @@ fn gate(rules: &Rules) -> Vec<Rule> {
 
 /// `forward`: what was not translated does not leave the node for the metadata service. Other link-local services
 /// (169.254.169.253 DNS, .123 NTP) stay as they are.
-fn refused(metadata: Ipv4Addr) -> Vec<Rule> {
-    let mut addresses = vec![
-        IpAddr::from(METADATA_V4),
-        IpAddr::from(metadata),
-        IpAddr::from(METADATA_V6),
-    ];
-    addresses.dedup();
-    let drop = |address| Rule::new(destination(address), Verdict::Drop);
-    addresses.into_iter().map(drop).collect()
+fn refused() -> Vec<Rule> {
+    let drop = |destination| Rule::new(destination, Verdict::Drop);
+    vec![drop(to_metadata4()), drop(to_metadata6())]
 }
 
-fn destination(address: IpAddr) -> Vec<Match> {
+fn to_metadata4() -> Vec<Match> {
     vec![
-        Match::Family(Match::family(address)),
-        Match::Destination(address),
+        Match::Family(Match::NFPROTO_IPV4),
+        Match::In(Field::Destination4, METADATA4.to_owned()),
+    ]
+}
+
+fn to_metadata6() -> Vec<Match> {
+    vec![
+        Match::Family(Match::NFPROTO_IPV6),
+        Match::In(Field::Destination6, METADATA6.to_owned()),
     ]
 }
 
@@ -236,90 +270,49 @@ fn tcp_port(port: u16) -> Vec<Match> {
     vec![Match::Protocol(Match::TCP), Match::Port(port)]
 }
 
-impl Match {
-    pub(super) const TCP: u8 = 6;
-    const NFPROTO_IPV4: u8 = 2;
-    const NFPROTO_IPV6: u8 = 10;
-
-    /// The kernel's number for the address family of `address`.
-    pub(super) fn family(address: IpAddr) -> u8 {
-        match address {
-            IpAddr::V4(_) => Self::NFPROTO_IPV4,
-            IpAddr::V6(_) => Self::NFPROTO_IPV6,
-        }
-    }
-}
-
-impl Rule {
-    pub(super) fn new(matches: Vec<Match>, verdict: Verdict) -> Self {
-        Self { matches, verdict }
-    }
-}
-
-/// What the rules in the kernel intercept: the reverse of [`Ruleset::build`], for whoever has no configuration to
-/// hand. `None` if the rule is missing that brings IPv4 requests to the agent.
-pub(super) fn recover<'a>(rules: impl Iterator<Item = (&'a str, &'a Rule)>) -> Option<Rules> {
-    let mut v4 = None;
-    let mut target_v6 = None;
-    let (mut included, mut excluded) = (Vec::new(), Vec::new());
-    for (chain, rule) in rules {
-        let destination = rule.matches.iter().find_map(|found| match found {
-            Match::Destination(address) => Some(*address),
+/// What the sets and rules in the kernel intercept: the reverse of [`Ruleset::build`], for whoever has no configuration
+/// to hand. `None` if the rule is missing that brings IPv4 requests to the agent.
+pub(super) fn recover<'a>(
+    sets: &[(&'a str, &'a [Element])],
+    rules: impl Iterator<Item = (&'a str, &'a Rule)>,
+) -> Option<Rules> {
+    let elements = |name: &str| {
+        let found = sets.iter().find(|(found, _)| *found == name);
+        found.map_or(&[][..], |(_, elements)| *elements)
+    };
+    let patterns = |name: &str| {
+        let interfaces = elements(name).iter().filter_map(|element| match element {
+            Element::Interface(pattern) => Some(pattern.clone()),
+            Element::Address(_) => None,
+        });
+        interfaces.collect::<Vec<_>>()
+    };
+    let other = elements(METADATA4)
+        .iter()
+        .find_map(|element| match element {
+            Element::Address(IpAddr::V4(address)) if *address != METADATA_V4 => Some(*address),
             _ => None,
         });
-        match (chain, &rule.verdict, rule.matches.as_slice(), destination) {
-            (IMDS, Verdict::Dnat(SocketAddr::V4(target)), _, Some(IpAddr::V4(metadata))) => {
-                v4 = Some((metadata, *target));
-            }
-            (IMDS, Verdict::Dnat(SocketAddr::V6(target)), _, _) => target_v6 = Some(*target),
-            (PREROUTING, Verdict::Return, [Match::Interface(pattern)], _) => {
-                excluded.push(pattern.clone());
-            }
-            (PREROUTING, Verdict::Jump(_), [Match::Interface(pattern)], _) => {
-                included.push(pattern.clone());
-            }
+
+    let (mut target, mut target_v6) = (None, None);
+    let mut included = Vec::new();
+    let mut reverse_path = ReversePath::On;
+    for (chain, rule) in rules {
+        match (chain, &rule.verdict, rule.matches.as_slice()) {
+            (IMDS, Verdict::Dnat(SocketAddr::V4(found)), _) => target = Some(*found),
+            (IMDS, Verdict::Dnat(SocketAddr::V6(found)), _) => target_v6 = Some(*found),
+            (PREROUTING, Verdict::Jump(_), [Match::In(..)]) => included = patterns(INTERFACES),
+            (RPFILTER, Verdict::Return, []) => reverse_path = ReversePath::Off,
             _ => {}
         }
     }
-    let (metadata, target) = v4?;
     Some(Rules {
-        metadata,
-        target,
+        metadata: other.unwrap_or(METADATA_V4),
+        target: target?,
         target_v6,
-        interfaces: Interfaces::from_patterns(included, excluded),
+        interfaces: Interfaces::from_patterns(included, patterns(EXCLUDED)),
+        reverse_path,
     })
-}
-
-impl fmt::Display for Rule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for found in &self.matches {
-            match found {
-                // nft leaves out what the next match implies.
-                Match::Family(_) | Match::Protocol(_) => continue,
-                Match::Interface(Pattern::Exact(name)) => write!(f, "iifname {name:?}")?,
-                Match::Interface(Pattern::Prefix(prefix)) => write!(f, "iifname \"{prefix}*\"")?,
-                Match::Destination(IpAddr::V4(address)) => write!(f, "ip daddr {address}")?,
-                Match::Destination(IpAddr::V6(address)) => write!(f, "ip6 daddr {address}")?,
-                Match::Port(port) => write!(f, "tcp dport {port}")?,
-                Match::DestinationTranslated => f.write_str("ct status dnat")?,
-                Match::OriginalDestination(IpAddr::V4(address)) => {
-                    write!(f, "ct original ip daddr {address}")?;
-                }
-                Match::OriginalDestination(IpAddr::V6(address)) => {
-                    write!(f, "ct original ip6 daddr {address}")?;
-                }
-            }
-            f.write_str(" ")?;
-        }
-        match &self.verdict {
-            Verdict::Dnat(target @ SocketAddr::V4(_)) => write!(f, "dnat ip to {target}"),
-            Verdict::Dnat(target @ SocketAddr::V6(_)) => write!(f, "dnat ip6 to {target}"),
-            Verdict::Accept => f.write_str("accept"),
-            Verdict::Drop => f.write_str("drop"),
-            Verdict::Return => f.write_str("return"),
-            Verdict::Jump(chain) => write!(f, "jump {chain}"),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -334,55 +327,62 @@ mod tests {
         )
     }
 
-    fn text(rules: &Rules) -> Vec<String> {
-        let chains = Ruleset::build(rules).chains;
-        let lines = chains.iter().flat_map(|chain| {
+    fn text(ruleset: &Ruleset) -> Vec<String> {
+        let sets = ruleset.sets.iter().map(|set| {
+            let elements: Vec<_> = set.elements.iter().map(ToString::to_string).collect();
+            format!("@{}: {}", set.name, elements.join(" "))
+        });
+        let rules = ruleset.chains.iter().flat_map(|chain| {
             let lines = chain.rules.iter();
             lines.map(|rule| format!("{}: {rule}", chain.name))
         });
-        lines.collect()
+        sets.chain(rules).collect()
     }
 
     #[test]
-    fn all_interfaces_v4_only_is_these_rules_and_no_others() {
+    fn all_interfaces_v4_only_is_these_sets_and_rules_and_no_others() {
         assert_eq!(
-            text(&rules("")),
+            text(&Ruleset::build(&rules(""))),
             [
-                "imds: ip daddr 169.254.169.254 tcp dport 80 dnat ip to 10.0.0.1:8181",
+                "@metadata4: 169.254.169.254",
+                "@metadata6: fd00:ec2::254",
+                "@interfaces: ",
+                "@excluded: ",
+                "@asymmetric: lxc+ vlan+",
+                "imds: ip daddr @metadata4 tcp dport 80 dnat ip to 10.0.0.1:8181",
+                "rpfilter: ip daddr @metadata4 iifname != @asymmetric fib saddr . iif oif missing drop",
+                "rpfilter: ip6 daddr @metadata6 iifname != @asymmetric fib saddr . iif oif missing drop",
+                "prerouting: iifname @excluded return",
                 "prerouting: jump imds",
                 "input: iifname \"lo\" tcp dport 8181 accept",
-                "input: tcp dport 8181 ct status dnat ct original ip daddr 169.254.169.254 accept",
+                "input: tcp dport 8181 ct status dnat ct original ip daddr @metadata4 accept",
                 "input: tcp dport 8181 drop",
-                "forward: ip daddr 169.254.169.254 drop",
-                "forward: ip6 daddr fd00:ec2::254 drop",
+                "forward: ip daddr @metadata4 drop",
+                "forward: ip6 daddr @metadata6 drop",
             ]
         );
     }
 
     #[test]
-    fn interfaces_left_out_return_before_listed_ones_jump() {
-        let lines = text(&rules("eni+,cni0,!eni7"));
+    fn the_guard_refuses_and_does_nothing_else() {
         assert_eq!(
-            &lines[1..4],
+            text(&Ruleset::guard()),
             [
-                "prerouting: iifname \"eni7\" return",
-                "prerouting: iifname \"cni0\" jump imds",
-                "prerouting: iifname \"eni*\" jump imds",
+                "@metadata4: 169.254.169.254",
+                "@metadata6: fd00:ec2::254",
+                "forward: ip daddr @metadata4 drop",
+                "forward: ip6 daddr @metadata6 drop",
             ]
         );
     }
 
     #[test]
-    fn a_v6_target_with_a_port_of_its_own_is_gated_too() {
-        let mut rules = rules("");
-        rules.target_v6 = Some("[fd00::1]:8282".parse().unwrap());
-        let lines = text(&rules);
+    fn listed_interfaces_are_elements_and_so_are_those_left_out() {
+        let lines = text(&Ruleset::build(&rules("eni+,cni0,!eni7")));
         for line in [
-            "imds: ip6 daddr fd00:ec2::254 tcp dport 80 dnat ip6 to [fd00::1]:8282",
-            "input: iifname \"lo\" tcp dport 8282 accept",
-            "input: tcp dport 8282 ct status dnat ct original ip6 daddr fd00:ec2::254 accept",
-            "input: tcp dport 8282 drop",
-            "forward: ip6 daddr fd00:ec2::254 drop",
+            "@interfaces: cni0 eni+",
+            "@excluded: eni7",
+            "prerouting: iifname @interfaces jump imds",
         ] {
             assert!(
                 lines.iter().any(|found| found == line),
@@ -392,28 +392,63 @@ mod tests {
     }
 
     #[test]
-    fn the_well_known_address_is_refused_even_where_another_is_intercepted() {
+    fn other_interfaces_are_the_same_rules() {
+        let chains = |interfaces| Ruleset::build(&rules(interfaces)).chains;
+        assert_eq!(chains("eni+"), chains("cali+,cni0,!cali7"));
+        assert_eq!(chains(""), chains("!eth0"));
+    }
+
+    #[test]
+    fn a_v6_target_with_a_port_of_its_own_is_gated_too() {
         let mut rules = rules("");
-        rules.metadata = "10.9.9.9".parse().unwrap();
-        let lines = text(&rules);
-        for address in ["169.254.169.254", "10.9.9.9"] {
-            let line = format!("forward: ip daddr {address} drop");
-            assert!(lines.contains(&line), "{line}\n{lines:#?}");
+        rules.target_v6 = Some("[fd00::1]:8282".parse().unwrap());
+        let lines = text(&Ruleset::build(&rules));
+        for line in [
+            "imds: ip6 daddr @metadata6 tcp dport 80 dnat ip6 to [fd00::1]:8282",
+            "input: iifname \"lo\" tcp dport 8282 accept",
+            "input: tcp dport 8282 ct status dnat ct original ip6 daddr @metadata6 accept",
+            "input: tcp dport 8282 drop",
+            "forward: ip6 daddr @metadata6 drop",
+        ] {
+            assert!(
+                lines.iter().any(|found| found == line),
+                "{line}\n{lines:#?}"
+            );
         }
     }
 
     #[test]
-    fn what_was_asked_for_can_be_read_back_out_of_the_rules() {
+    fn the_well_known_address_stays_covered_where_another_is_asked_for() {
+        let mut rules = rules("");
+        rules.metadata = "10.9.9.9".parse().unwrap();
+        let lines = text(&Ruleset::build(&rules));
+        let line = "@metadata4: 10.9.9.9 169.254.169.254";
+        assert!(lines.iter().any(|found| found == line), "{lines:#?}");
+    }
+
+    #[test]
+    fn what_was_asked_for_can_be_read_back_out_of_the_table() {
         for interfaces in ["", "docker0", "eni+,cni0,!eni7", "!eth0"] {
             for target_v6 in [None, Some("[fd00::1]:8181".parse().unwrap())] {
-                let mut rules = rules(interfaces);
-                rules.target_v6 = target_v6;
-                let ruleset = Ruleset::build(&rules);
-                let found = ruleset.chains.iter().flat_map(|chain| {
-                    let all = chain.rules.iter();
-                    all.map(|rule| (chain.name, rule))
-                });
-                assert_eq!(recover(found), Some(rules));
+                for (metadata, reverse_path) in [
+                    (METADATA_V4, ReversePath::On),
+                    ("10.9.9.9".parse().unwrap(), ReversePath::Off),
+                ] {
+                    let rules = Rules {
+                        metadata,
+                        target_v6,
+                        reverse_path,
+                        ..rules(interfaces)
+                    };
+                    let ruleset = Ruleset::build(&rules);
+                    let sets = ruleset.sets.iter();
+                    let sets: Vec<_> = sets.map(|set| (set.name, &set.elements[..])).collect();
+                    let found = ruleset.chains.iter().flat_map(|chain| {
+                        let all = chain.rules.iter();
+                        all.map(|rule| (chain.name, rule))
+                    });
+                    assert_eq!(recover(&sets, found), Some(rules));
+                }
             }
         }
     }

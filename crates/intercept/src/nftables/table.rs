@@ -1,148 +1,202 @@
-//! The table `inet podiam`: the requests that write and remove it, what the kernel has of it, and the difference.
+//! The table `inet podiam` as the kernel has it, and in what it differs from what it should be. Pure: [`super::read`]
+//! makes it.
 
-use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE};
-use netlink_packet_netfilter::nftables::{
-    ChainAttribute, ChainMessage, ExpressionAttribute, Expressions, Hook, HookNumber,
-    ListAttribute, NfTablesMessage, RuleAttribute, RuleMessage, TableAttribute, TableFlags,
-    TableMessage,
-};
+use netlink_packet_netfilter::nftables::TableFlags;
 
 use super::{
-    codec::{self, Counted},
-    error::{Error, Feature},
-    netlink::{Connection, Step},
-    ruleset::{self, Base, Chain, Match, Rule, Ruleset, Verdict},
+    TABLE,
+    codec::Counted,
+    note, owner,
+    rule::Rule,
+    ruleset::{self, Base, Chain, Ruleset},
+    set::{Element, Kind, Set},
 };
 use crate::{RuleStatus, Status};
 
-/// The table's name, in the family inet: one table for IPv4 and IPv6.
-pub(super) const NAME: &str = "podiam";
+/// What the table of a living owner has; its owner takes the first flag along when it goes.
+const CLOSED: TableFlags = TableFlags::Owner.union(TableFlags::Persisent);
 
-/// The table as the kernel has it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Table {
-    flags: TableFlags,
-    chains: Vec<PresentChain>,
+    pub(super) flags: TableFlags,
+    /// The netlink port of the only socket that may change it.
+    pub(super) owner: Option<u32>,
+    /// Unix time at which it was written.
+    pub(super) written: Option<u64>,
+    pub(super) sets: Vec<PresentSet>,
+    pub(super) chains: Vec<PresentChain>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-struct PresentChain {
-    name: String,
-    base: Option<Base>,
+pub(super) struct PresentSet {
+    pub(super) name: String,
+    /// `None` for a set that is none of ours.
+    pub(super) kind: Option<Kind>,
+    /// Sorted; `None` where one of them is none of ours.
+    pub(super) elements: Option<Vec<Element>>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct PresentChain {
+    pub(super) name: String,
+    pub(super) base: Option<Base>,
     /// `None` for a rule that is none of ours.
-    rules: Vec<Option<Counted>>,
+    pub(super) rules: Vec<Option<Counted>>,
 }
 
-/// The requests that bring about the rule set, whatever is there now: the kernel switches to the new rules in one step.
-pub(super) fn replace(ruleset: &Ruleset) -> Vec<Step> {
-    // A table must exist to be deleted, so the first request makes sure that it does.
-    let mut steps = vec![add_table(), delete_table(), add_table()];
-    for chain in &ruleset.chains {
-        steps.push(add_chain(chain));
-        let rules = chain.rules.iter();
-        steps.extend(rules.map(|rule| add_rule(chain.name, rule)));
-    }
-    steps
+/// In what a table differs from a rule set.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Difference {
+    /// A line for each difference; none where the table is as it should be.
+    pub(super) lines: Vec<String>,
+    /// What would make it so, where nothing but elements of sets differs.
+    pub(super) changes: Option<Vec<Change>>,
 }
 
-/// The requests that remove the table.
-pub(super) fn remove() -> Vec<Step> {
-    vec![delete_table()]
-}
-
-/// What the kernel has; `None` where there is no table.
-pub(super) fn read(connection: &mut Connection) -> Result<Option<Table>, Error> {
-    connection.consistent(|connection| {
-        let message = NfTablesMessage::GetTable(TableMessage {
-            attributes: vec![TableAttribute::Name(NAME.to_owned())],
-        });
-        let Some(NfTablesMessage::NewTable(table)) =
-            connection.get("show the table inet podiam", message)?
-        else {
-            return Ok(None);
-        };
-        let flags = table
-            .attributes
-            .into_iter()
-            .find_map(|attribute| match attribute {
-                TableAttribute::Flags(flags) => Some(flags),
-                _ => None,
-            });
-        let mut chains = read_chains(connection)?;
-        read_rules(connection, &mut chains)?;
-        Ok(Some(Table {
-            flags: flags.unwrap_or_default(),
-            chains,
-        }))
-    })
+/// What a set lacks and what it has too much.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Change {
+    pub(super) set: &'static str,
+    pub(super) added: Vec<Element>,
+    pub(super) removed: Vec<Element>,
 }
 
 impl Table {
-    /// In what it differs from `wanted`, a line for each difference; none where it is as it should be.
-    pub(super) fn drift(&self, wanted: &Ruleset) -> Vec<String> {
-        let mut drift = Vec::new();
+    /// Whether its owner has gone and the next may take it.
+    pub(super) fn is_orphan(&self) -> bool {
+        self.flags.intersection(CLOSED) == TableFlags::Persisent
+    }
+
+    /// In what it differs from `wanted`.
+    pub(super) fn difference(&self, wanted: &Ruleset) -> Difference {
+        let mut lines = Vec::new();
         if self.flags.contains(TableFlags::Dormant) {
-            drift.push("the table is dormant: none of its rules work".to_owned());
+            lines.push("the table is dormant: none of its rules work".to_owned());
         }
         for chain in &wanted.chains {
-            match self
-                .chains
-                .iter()
-                .find(|present| present.name == chain.name)
-            {
-                None => drift.push(format!("the chain {} is missing", chain.name)),
-                Some(present) => present.drift(chain, &mut drift),
+            match self.chains.iter().find(|found| found.name == chain.name) {
+                None => lines.push(format!("the chain {} is missing", chain.name)),
+                Some(present) => present.difference(chain, &mut lines),
             }
         }
         for present in &self.chains {
             if wanted.chains.iter().all(|chain| chain.name != present.name) {
-                drift.push(format!("the chain {} does not belong here", present.name));
+                lines.push(format!("the chain {} does not belong here", present.name));
             }
         }
-        drift
+        let mut changes = Vec::new();
+        let mut elements = Vec::new();
+        for set in &wanted.sets {
+            match self.sets.iter().find(|found| found.name == set.name) {
+                None => lines.push(format!("the set {} is missing", set.name)),
+                Some(present) => match present.change(set) {
+                    Err(line) => lines.push(line),
+                    Ok(change) => {
+                        elements.extend(change.lines());
+                        changes.extend((!change.is_none()).then_some(change));
+                    }
+                },
+            }
+        }
+        for present in &self.sets {
+            if wanted.sets.iter().all(|set| set.name != present.name) {
+                lines.push(format!("the set {} does not belong here", present.name));
+            }
+        }
+        let is_only_elements = lines.is_empty();
+        lines.extend(elements);
+        Difference {
+            lines,
+            changes: is_only_elements.then_some(changes),
+        }
     }
 
     /// For people and programs. It is judged by what its own rules say is intercepted.
     pub(super) fn status(&self) -> Status {
+        let sets = self.sets.iter().filter_map(|set| {
+            let elements = set.elements.as_ref()?;
+            Some((set.name.as_str(), elements.as_slice()))
+        });
         let ours = self.chains.iter().flat_map(|chain| {
             let rules = chain.rules.iter().flatten();
             rules.map(|counted| (chain.name.as_str(), &counted.rule))
         });
-        let rules = ruleset::recover(ours);
-        let drift = match &rules {
-            Some(rules) => self.drift(&Ruleset::build(rules)),
+        let intercepts = ruleset::recover(&sets.collect::<Vec<_>>(), ours);
+        let guard = Ruleset::guard();
+        // Whatever its rules are by now: it has no chain in which a request could be brought to an agent.
+        let is_guard = self.chains.iter().all(|present| {
+            let mut chains = guard.chains.iter();
+            chains.any(|chain| chain.name == present.name)
+        });
+        let drift = match &intercepts {
+            Some(rules) => self.difference(&Ruleset::build(rules)).lines,
+            None if is_guard => self.difference(&guard).lines,
             None => vec!["the rule that brings requests to the agent is missing".to_owned()],
         };
-        let lines = self.chains.iter().flat_map(|chain| {
-            chain.rules.iter().map(|found| match found {
-                Some(Counted {
-                    rule,
-                    packets,
-                    bytes,
-                }) => RuleStatus {
-                    chain: chain.name.clone(),
-                    rule: Some(rule.to_string()),
-                    packets: *packets,
-                    bytes: *bytes,
-                },
-                None => RuleStatus {
-                    chain: chain.name.clone(),
-                    rule: None,
-                    packets: 0,
-                    bytes: 0,
-                },
-            })
+        let rules = self.chains.iter().flat_map(|chain| {
+            let rules = chain.rules.iter();
+            rules.map(|found| rule_status(&chain.name, found.as_ref()))
         });
         Status {
-            intercepts: rules,
+            place: format!("table inet {TABLE}"),
+            guard: intercepts.is_none() && is_guard,
+            intercepts,
+            owner: self.owner.map(owner::find),
+            age_seconds: self.written.and_then(note::age),
             drift,
-            rules: lines.collect(),
+            rules: rules.collect(),
         }
     }
 }
 
+fn rule_status(chain: &str, found: Option<&Counted>) -> RuleStatus {
+    RuleStatus {
+        chain: chain.to_owned(),
+        rule: found.map(|counted| counted.rule.to_string()),
+        packets: found.map_or(0, |counted| counted.packets),
+        bytes: found.map_or(0, |counted| counted.bytes),
+    }
+}
+
+impl PresentSet {
+    /// What would make it `wanted`, or the line that says why it has to be made anew.
+    fn change(&self, wanted: &Set) -> Result<Change, String> {
+        let name = wanted.name;
+        if self.kind != Some(wanted.kind) {
+            return Err(format!("the set {name} has another type"));
+        }
+        let Some(present) = &self.elements else {
+            return Err(format!("{name}: elements that are not podiam's"));
+        };
+        let without = |these: &[Element], those: &[Element]| {
+            let rest = these.iter().filter(|element| !those.contains(element));
+            rest.cloned().collect::<Vec<_>>()
+        };
+        Ok(Change {
+            set: name,
+            added: without(&wanted.elements, present),
+            removed: without(present, &wanted.elements),
+        })
+    }
+}
+
+impl Change {
+    fn is_none(&self) -> bool {
+        self.added.is_empty() && self.removed.is_empty()
+    }
+
+    fn lines(&self) -> impl Iterator<Item = String> {
+        let set = self.set;
+        let missing = self.added.iter();
+        let missing = missing.map(move |element| format!("{set}: missing: {element}"));
+        let foreign = self.removed.iter();
+        missing.chain(foreign.map(move |element| format!("{set}: does not belong here: {element}")))
+    }
+}
+
 impl PresentChain {
-    fn drift(&self, wanted: &Chain, drift: &mut Vec<String>) {
+    /// Adds a line to `drift` for each difference from `wanted`.
+    fn difference(&self, wanted: &Chain, drift: &mut Vec<String>) {
         let name = wanted.name;
         if self.base != wanted.base {
             drift.push(format!(
@@ -174,181 +228,4 @@ impl PresentChain {
             drift.push(format!("{name}: rules doubled or in another order"));
         }
     }
-}
-
-fn add_table() -> Step {
-    Step {
-        what: "add the table inet podiam".to_owned(),
-        needs: Feature::TABLES,
-        // Flags are written out so that the table of an older or later version does not lend us its own.
-        message: NfTablesMessage::NewTable(TableMessage {
-            attributes: vec![
-                TableAttribute::Name(NAME.to_owned()),
-                TableAttribute::Flags(TableFlags::empty()),
-            ],
-        }),
-        flags: NLM_F_CREATE,
-    }
-}
-
-fn delete_table() -> Step {
-    Step {
-        what: "delete the table inet podiam".to_owned(),
-        needs: Feature::TABLES,
-        message: NfTablesMessage::DeleteTable(TableMessage {
-            attributes: vec![TableAttribute::Name(NAME.to_owned())],
-        }),
-        flags: 0,
-    }
-}
-
-fn add_chain(chain: &Chain) -> Step {
-    let mut attributes = vec![
-        ChainAttribute::Table(NAME.to_owned()),
-        ChainAttribute::Name(chain.name.to_owned()),
-    ];
-    let mut needs = Feature::TABLES;
-    if let Some(base) = &chain.base {
-        if base.kind == "nat" {
-            needs = Feature::NAT_CHAIN;
-        }
-        attributes.extend([
-            ChainAttribute::Hook(vec![
-                Hook::Number(HookNumber::Other(base.hook)),
-                Hook::Priority(base.priority.cast_unsigned()),
-            ]),
-            ChainAttribute::Policy(base.policy),
-            ChainAttribute::Type(base.kind.clone()),
-        ]);
-    }
-    Step {
-        what: format!("add the chain {}", chain.name),
-        needs,
-        message: NfTablesMessage::NewChain(ChainMessage { attributes }),
-        flags: NLM_F_CREATE,
-    }
-}
-
-fn add_rule(chain: &str, rule: &Rule) -> Step {
-    let is_conntrack = |found: &Match| {
-        matches!(
-            found,
-            Match::DestinationTranslated | Match::OriginalDestination(_)
-        )
-    };
-    let needs = match rule.verdict {
-        Verdict::Dnat(_) => Feature::NAT,
-        _ if rule.matches.iter().any(is_conntrack) => Feature::CONNTRACK,
-        _ => Feature::TABLES,
-    };
-    let expressions = codec::encode(rule).into_iter().map(ListAttribute::from);
-    Step {
-        what: format!("add to the chain {chain} the rule \"{rule}\""),
-        needs,
-        message: NfTablesMessage::NewRule(RuleMessage {
-            attributes: vec![
-                RuleAttribute::Table(NAME.to_owned()),
-                RuleAttribute::Chain(chain.to_owned()),
-                RuleAttribute::Expressions(expressions.collect()),
-            ],
-        }),
-        flags: NLM_F_CREATE | NLM_F_APPEND,
-    }
-}
-
-fn read_chains(connection: &mut Connection) -> Result<Vec<PresentChain>, Error> {
-    let message = NfTablesMessage::GetChain(ChainMessage {
-        attributes: Vec::new(),
-    });
-    let found = connection.list("list its chains", message)?;
-    Ok(found.into_iter().filter_map(present_chain).collect())
-}
-
-/// A chain of ours; the kernel lists those of every table.
-fn present_chain(message: NfTablesMessage) -> Option<PresentChain> {
-    let NfTablesMessage::NewChain(chain) = message else {
-        return None;
-    };
-    let (mut table, mut name, mut kind, mut policy) = (None, None, None, 0);
-    let (mut hook, mut priority) = (None, None);
-    for attribute in chain.attributes {
-        match attribute {
-            ChainAttribute::Table(found) => table = Some(found),
-            ChainAttribute::Name(found) => name = Some(found),
-            ChainAttribute::Type(found) => kind = Some(found),
-            ChainAttribute::Policy(found) => policy = found,
-            ChainAttribute::Hook(found) => {
-                for part in found {
-                    match part {
-                        Hook::Number(number) => hook = Some(u32::from(number)),
-                        Hook::Priority(found) => priority = Some(found.cast_signed()),
-                        _ => {}
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-    let base = match (kind, hook, priority) {
-        (Some(kind), Some(hook), Some(priority)) => Some(Base {
-            kind,
-            hook,
-            priority,
-            policy,
-        }),
-        _ => None,
-    };
-    (table? == NAME).then_some(PresentChain {
-        name: name?,
-        base,
-        rules: Vec::new(),
-    })
-}
-
-fn read_rules(connection: &mut Connection, chains: &mut [PresentChain]) -> Result<(), Error> {
-    let message = NfTablesMessage::GetRule(RuleMessage {
-        attributes: vec![RuleAttribute::Table(NAME.to_owned())],
-    });
-    for message in connection.list("list its rules", message)? {
-        let NfTablesMessage::NewRule(rule) = message else {
-            continue;
-        };
-        let (mut table, mut chain, mut expressions) = (None, None, Vec::new());
-        for attribute in rule.attributes {
-            match attribute {
-                RuleAttribute::Table(found) => table = Some(found),
-                RuleAttribute::Chain(found) => chain = Some(found),
-                RuleAttribute::Expressions(found) => expressions = found,
-                _ => {}
-            }
-        }
-        // Kernels before 4.10 list the rules of every table.
-        if table.as_deref() != Some(NAME) {
-            continue;
-        }
-        let expressions: Vec<Expressions> = expressions
-            .into_iter()
-            .filter_map(into_expression)
-            .collect();
-        let decoded = codec::decode(&expressions);
-        if let Some(present) = chains
-            .iter_mut()
-            .find(|present| Some(&present.name) == chain.as_ref())
-        {
-            present.rules.push(decoded);
-        }
-    }
-    Ok(())
-}
-
-fn into_expression(element: ListAttribute<ExpressionAttribute>) -> Option<Expressions> {
-    let ListAttribute::Element(attributes) = element else {
-        return None;
-    };
-    attributes
-        .into_iter()
-        .find_map(|attribute| match attribute {
-            ExpressionAttribute::Data(expression) => Some(expression),
-            _ => None,
-        })
 }

@@ -9,14 +9,16 @@
     reason = "a test that cannot be set up fails, and says what it lacks"
 )]
 
+#[allow(dead_code, reason = "not every test has to do with every back end")]
+pub(crate) mod backends;
 pub(crate) mod topology;
 
 use std::{
     fs::File,
     io::{self, BufRead, BufReader, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    os::fd::{AsFd, AsRawFd},
-    process::{self, Child, Command, Stdio},
+    os::fd::{AsFd, AsRawFd, BorrowedFd},
+    process::{self, Child, Command, Output, Stdio},
     thread,
     time::Duration,
 };
@@ -74,6 +76,13 @@ impl Namespace {
         self.program("nft", "nftables", arguments)
     }
 
+    /// Runs `nft` with `arguments`, which must fail, and returns what it says.
+    pub(crate) fn nft_refused(&self, arguments: &str) -> String {
+        let output = self.output("nft", "nftables", arguments);
+        assert!(!output.status.success(), "nft {arguments} should fail");
+        String::from_utf8(output.stderr).expect("UTF-8")
+    }
+
     /// The path by which `ip link set ... netns` finds the namespace.
     pub(crate) fn path(&self) -> String {
         format!("/proc/{}/fd/{}", process::id(), self.handle.as_raw_fd())
@@ -122,20 +131,54 @@ impl Namespace {
         }
     }
 
+    /// Connects to `address` from `source`, with or without a port, where nothing must answer.
+    pub(crate) fn reach_nothing_from(&self, source: &str, address: &str) {
+        let source: SocketAddr = source
+            .parse()
+            .or_else(|_| source.parse().map(|ip| SocketAddr::new(ip, 0)))
+            .expect("an address");
+        let address: SocketAddr = address.parse().expect("an address");
+        let connected = self.run(|| {
+            use nix::sys::socket::{
+                AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, socket,
+            };
+            let family = if address.is_ipv4() {
+                AddressFamily::Inet
+            } else {
+                AddressFamily::Inet6
+            };
+            let socket = socket(family, SockType::Stream, SockFlag::SOCK_NONBLOCK, None)?;
+            bind(socket.as_raw_fd(), &SockaddrStorage::from(source))?;
+            match connect(socket.as_raw_fd(), &SockaddrStorage::from(address)) {
+                Err(nix::errno::Errno::EINPROGRESS) => {}
+                connected => connected?,
+            }
+            let mut waiting = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
+            let limit = PollTimeout::try_from(DROPPED).expect("a limit in range");
+            Ok::<_, nix::errno::Errno>(poll(&mut waiting, limit)? > 0)
+        });
+        let has_answered = connected.unwrap_or_else(|error| panic!("{source}: {error}"));
+        assert!(!has_answered, "{address} should not answer {source}");
+    }
+
     fn connect(&self, address: &str, limit: Duration) -> io::Result<TcpStream> {
         let address: SocketAddr = address.parse().expect("an address");
         self.run(|| TcpStream::connect_timeout(&address, limit))
     }
 
-    fn program(&self, program: &str, package: &str, arguments: &str) -> String {
+    fn output(&self, program: &str, package: &str, arguments: &str) -> Output {
         let run = || {
             Command::new(program)
                 .args(arguments.split_whitespace())
                 .output()
         };
-        let output = self.run(run).unwrap_or_else(|error| {
+        self.run(run).unwrap_or_else(|error| {
             panic!("these tests need the program {program} (package {package}): {error}")
-        });
+        })
+    }
+
+    pub(crate) fn program(&self, program: &str, package: &str, arguments: &str) -> String {
+        let output = self.output(program, package, arguments);
         assert!(
             output.status.success(),
             "{program} {arguments}: {}",
@@ -167,9 +210,21 @@ pub(crate) fn nobody_at(listener: &TcpListener) {
     }
 }
 
+/// Whether `fd` becomes readable within `limit` milliseconds.
+pub(crate) fn readable(fd: BorrowedFd<'_>, limit: u16) -> bool {
+    let mut waiting = [PollFd::new(fd, PollFlags::POLLIN)];
+    poll(&mut waiting, PollTimeout::from(limit)).expect("poll") > 0
+}
+
 /// Ends with its input, and its table with it.
 pub(crate) struct Owner {
     process: Child,
+}
+
+impl Owner {
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
 }
 
 impl Drop for Owner {

@@ -1,0 +1,107 @@
+//! Asks: from a few pods' namespaces, and from one of our own where none of them is answered. Blocks for a few seconds
+//! at most; the caller gives it a thread.
+
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use podiam_intercept::METADATA_V4;
+use podiam_intercept::probe::{self, Own};
+
+use super::Setup;
+use super::proof::{Author, Nonce};
+use super::verdict::{Answer, Asked, Place, Verdict};
+use crate::telemetry::Chain;
+
+/// Pods that are asked from: more than one, because a network policy may forbid it to one.
+const PODS: usize = 3;
+/// For the connection, and again for the answer.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// More than any answer that is ours.
+const REPLY_BYTES: u64 = 2 << 10;
+/// What an operator has to give.
+const NEEDS: &str = "the self-test needs CAP_SYS_ADMIN (with hostPID: true and CAP_SYS_PTRACE, or with /run/netns \
+                     mounted), or CAP_SYS_ADMIN and CAP_NET_ADMIN for a namespace of its own";
+
+/// One test.
+pub(super) fn test(setup: &Setup) -> Verdict {
+    let target = SocketAddr::from((METADATA_V4, 80));
+    let mut asked = Vec::new();
+    let pods = match probe::pods(PODS, |address| (setup.is_pod)(address)) {
+        Ok(pods) => pods,
+        Err(error) => return Verdict::unknown(format!("{}: {NEEDS}", Chain(&error))),
+    };
+    for pod in pods {
+        let connection = pod.connect(target, PATIENCE);
+        asked.push(ask(setup, Place::Pod, pod.address(), connection));
+    }
+    if asked
+        .iter()
+        .all(|one| matches!(one.answer, Answer::Nothing(_)))
+    {
+        match own(setup) {
+            Ok(own) => {
+                let from = Place::Own {
+                    covered: setup.covers_own,
+                };
+                let connection = own.connect(target, PATIENCE);
+                asked.push(ask(setup, from, own.address(), connection));
+            }
+            Err(why) if asked.is_empty() => return Verdict::unknown(format!("{why}: {NEEDS}")),
+            Err(_) => {}
+        }
+    }
+    Verdict::of(&asked)
+}
+
+fn own(setup: &Setup) -> Result<Own, String> {
+    let (_, seed) = setup.prover.question().map_err(|error| error.to_string())?;
+    Own::new(seed, METADATA_V4).map_err(|error| Chain(&error).to_string())
+}
+
+fn ask(setup: &Setup, from: Place, address: IpAddr, connection: io::Result<TcpStream>) -> Asked {
+    let answer = match setup.prover.question() {
+        Ok((nonce, _)) => match connection.and_then(|stream| exchange(stream, nonce)) {
+            Ok(reply) => judge(setup, nonce, &reply),
+            Err(error) => Answer::Nothing(error.to_string()),
+        },
+        Err(error) => Answer::Nothing(error.to_string()),
+    };
+    Asked {
+        from,
+        address,
+        answer,
+    }
+}
+
+fn judge(setup: &Setup, nonce: Nonce, reply: &str) -> Answer {
+    match setup.prover.author(nonce, reply) {
+        Author::Own => Answer::Here,
+        // In a hand-over the newer process gets the new connections: they are where they should be.
+        Author::OtherAgent if (setup.is_shared)() => Answer::Here,
+        Author::OtherAgent => Answer::Elsewhere("a podiam that is not this one".to_owned()),
+        Author::Stranger if reply.is_empty() => Answer::Nothing("hung up".to_owned()),
+        Author::Stranger => {
+            let first = reply.lines().next().unwrap_or_default();
+            let shown: String = first.chars().take(80).collect();
+            Answer::Elsewhere(format!("somebody else ({shown:?})"))
+        }
+    }
+}
+
+/// One request, and all that comes back.
+fn exchange(mut stream: TcpStream, nonce: Nonce) -> io::Result<String> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let request = format!(
+        "GET /podiam/self-test/{nonce} HTTP/1.1\r\nHost: {METADATA_V4}\r\nConnection: close\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes())?;
+    let mut reply = Vec::new();
+    let read = stream.take(REPLY_BYTES).read_to_end(&mut reply);
+    // Whoever has said something is there, also where the rest does not come.
+    match read {
+        Err(error) if reply.is_empty() => Err(error),
+        _ => Ok(String::from_utf8_lossy(&reply).into_owned()),
+    }
+}
