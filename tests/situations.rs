@@ -125,21 +125,11 @@ async fn play(world: u8, flags: &[&str], rows: &[Row]) {
 }
 
 #[tokio::test]
-async fn what_a_pod_says_and_who_asks() {
+async fn what_a_pod_says() {
     let named = |role: &str| pod(json!({ROLE: role}));
     let long = "x".repeat(65);
     let with_id = |id: &str| pod(json!({ROLE: "app", EXTERNAL_ID: id}));
-    let in_phase = |phase: &str| json!([{"kind": "Pod", "metadata": {"annotations": {ROLE: "app"}}, "status": {"phase": phase}}]);
-    let twice = |phase: &str| {
-        json!([
-            {"kind": "Pod", "metadata": {"annotations": {ROLE: "app"}}},
-            {"kind": "Pod", "metadata": {"annotations": {ROLE: "other"}}, "status": {"phase": phase}},
-        ])
-    };
-    let of_host = json!([
-        {"kind": "Pod", "metadata": {"annotations": {ROLE: "app"}}, "spec": {"hostNetwork": true}},
-    ]);
-    let mut rows = vec![
+    let rows = [
         row("a role by its name", named("app"), Gives("app")),
         row(
             "a role by path and name",
@@ -216,6 +206,31 @@ async fn what_a_pod_says_and_who_asks() {
             with_id("a b"),
             Refuses(403, "malformed-external-id"),
         ),
+    ];
+    play(29, &[], &rows).await;
+}
+
+#[tokio::test]
+async fn who_asks() {
+    let in_phase = |phase: &str| json!([{"kind": "Pod", "metadata": {"annotations": {ROLE: "app"}}, "status": {"phase": phase}}]);
+    let twice = |phase: &str| {
+        json!([
+            {"kind": "Pod", "metadata": {"annotations": {ROLE: "app"}}},
+            {"kind": "Pod", "metadata": {"annotations": {ROLE: "other"}}, "status": {"phase": phase}},
+        ])
+    };
+    let of_host = json!([
+        {"kind": "Pod", "metadata": {"annotations": {ROLE: "app"}}, "spec": {"hostNetwork": true}},
+    ]);
+    let of_another = Row {
+        path: "/latest/meta-data/iam/security-credentials/other",
+        ..row(
+            "another's role",
+            pod(json!({ROLE: "app"})),
+            Refuses(403, "not-the-pods-role"),
+        )
+    };
+    let rows = [
         row("nobody's address", json!([]), Refuses(503, "unknown-pod")),
         row(
             "a pod that has succeeded",
@@ -243,15 +258,8 @@ async fn what_a_pod_says_and_who_asks() {
             pod(json!({ROLE: "app", "podiam.io/imdsv2": "required"})),
             Refuses(401, "token-invalid"),
         ),
+        of_another,
     ];
-    rows.push(Row {
-        path: "/latest/meta-data/iam/security-credentials/other",
-        ..row(
-            "another's role",
-            named("app"),
-            Refuses(403, "not-the-pods-role"),
-        )
-    });
     play(30, &[], &rows).await;
     // Its first address is the agent's own.
     play(
