@@ -17,7 +17,7 @@ pub(super) fn run(args: AgentArgs) -> Result<ExitCode, Failure> {
         .validate(Program::Podiam)
         .map_err(Failure::Configuration)?;
     let ceiling = agent::ceiling(&config)?;
-    let (base, default_role) = roles(&config)?;
+    let (base, default_role) = roles(&config).map_err(Failure::Usage)?;
     let rules = app::rules(&config, base, default_role);
     let mut out = Vec::new();
     for object in admission_policies(&rules, ceiling.as_ref()) {
@@ -26,10 +26,9 @@ pub(super) fn run(args: AgentArgs) -> Result<ExitCode, Failure> {
         writeln!(out, "---\n{}", yaml.trim_end())?;
     }
     if out.is_empty() {
-        return Err(anyhow::anyhow!(
+        return Err(Failure::Usage(anyhow::anyhow!(
             "--role-sources has no \"pod\": pods name no roles, so there is nothing to refuse"
-        )
-        .into());
+        )));
     }
     print(&out)?;
     Ok(ExitCode::SUCCESS)

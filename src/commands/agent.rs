@@ -23,5 +23,5 @@ pub(super) fn ceiling(config: &Config) -> Result<Option<Ceiling>, Failure> {
     let path = config.roles.ceiling.as_deref();
     path.map(Ceiling::load)
         .transpose()
-        .map_err(Failure::Ceiling)
+        .map_err(|error| Failure::Usage(error.into()))
 }
