@@ -279,4 +279,24 @@ mod tests {
         let line = reason.to_string();
         assert!(!line.contains(['\r', '\n', '\u{2028}']), "{line}");
     }
+
+    #[test]
+    fn only_what_is_not_known_yet_may_be_settled_by_the_next_watch_event() {
+        let (namespace, name) = (|| "team".to_owned(), || "robot".to_owned());
+        let of_namespace = Reason::UnknownNamespace {
+            namespace: namespace(),
+        };
+        let of_account = Reason::UnknownServiceAccount {
+            namespace: namespace(),
+            name: name(),
+        };
+        for waits in [of_namespace, of_account] {
+            assert!(waits.is_unsettled() && waits.status() == 503, "{waits}");
+        }
+        let forbids = Reason::NamespaceForbids {
+            role: name(),
+            namespace: namespace(),
+        };
+        assert!(!forbids.is_unsettled() && !Reason::UnknownPod.is_unsettled());
+    }
 }
