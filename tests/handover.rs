@@ -213,7 +213,7 @@ async fn a_killed_agent_leaves_refused_connections_and_its_successor_finds_the_r
     );
     assert_only_refused(&tally);
     assert!(
-        next.process().log().contains("Unchanged"),
+        next.process().log().contains("outcome=Adopted"),
         "{}",
         next.process().log()
     );

@@ -15,4 +15,5 @@ mod attacks;
 mod competitors;
 mod ipv6;
 mod node;
+mod repair;
 mod startup;
