@@ -89,6 +89,8 @@ pub(crate) struct Node {
     pub(crate) victim: Pod,
     /// Is in no manifest.
     pub(crate) unknown: Pod,
+    /// Another host of the VPC.
+    pub(crate) host: Namespace,
     manifests: tempfile::TempDir,
 }
 
@@ -98,6 +100,7 @@ impl Node {
         let aws = vpc.start_aws(Config::default()).unwrap();
         let pod = |number| vpc.add_pod_at(&topology.addresses(number)).unwrap();
         let (app, victim, unknown) = (pod(11), pod(12), pod(13));
+        let host = vpc.add_host(20).unwrap();
         let manifests = tempfile::tempdir().unwrap();
         let manifest = |name: &str, addresses: &[IpAddr], spec: &str| {
             let ips: Vec<String> = addresses
@@ -127,6 +130,7 @@ impl Node {
             app,
             victim,
             unknown,
+            host,
             manifests,
         }
     }
