@@ -13,6 +13,7 @@ mod support;
 
 mod attacks;
 mod competitors;
+mod iptables;
 mod ipv6;
 mod node;
 mod repair;

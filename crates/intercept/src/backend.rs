@@ -123,7 +123,8 @@ pub enum Error {
 pub enum Outcome {
     /// There were no rules; now there are.
     Created,
-    /// Rules that differed were replaced; no packet met a state between.
+    /// Rules that differed were replaced, in one step. Nothing got through meanwhile; a connection that began in that
+    /// very instant may have lost its first packet, which TCP sends again.
     Replaced,
     /// Only interfaces or addresses differed and were changed; the rules' counters go on.
     Adjusted,

@@ -2,7 +2,7 @@
 //!
 //! The configuration makes it, [`crate::nftables`] turns it into rules and reads it back out of the kernel.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use serde::Serialize;
 
@@ -63,16 +63,23 @@ impl Rules {
         }
     }
 
+    /// Where requests are brought to, over IPv4 and IPv6.
+    pub fn targets(&self) -> impl Iterator<Item = SocketAddr> {
+        let v4 = Some(SocketAddr::from(self.target));
+        v4.into_iter().chain(self.target_v6.map(SocketAddr::from))
+    }
+
     /// The first target that the kernel could not bring a pod's connection to.
     pub(crate) fn unusable_target(&self) -> Option<IpAddr> {
-        let v4 = (IpAddr::V4(*self.target.ip()), self.target.port());
-        let v6 = self.target_v6.map(|v6| (IpAddr::V6(*v6.ip()), v6.port()));
-        [Some(v4), v6]
-            .into_iter()
-            .flatten()
-            .find(|(ip, port)| {
-                *port == 0 || ip.is_loopback() || ip.is_unspecified() || ip.is_multicast()
-            })
-            .map(|(ip, _)| ip)
+        let is_unusable = |target: &SocketAddr| {
+            let ip = target.ip();
+            target.port() == 0 || ip.is_loopback() || ip.is_unspecified() || ip.is_multicast()
+        };
+        self.targets().find(is_unusable).map(|target| target.ip())
     }
+}
+
+/// Every address of the metadata service that rules for `metadata` are about: the well-known ones always.
+pub(crate) fn metadata_addresses(metadata: Ipv4Addr) -> [IpAddr; 3] {
+    [METADATA_V4.into(), metadata.into(), METADATA_V6.into()]
 }

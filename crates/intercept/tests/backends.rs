@@ -10,7 +10,11 @@
 #[allow(dead_code, reason = "other tests use the rest")]
 mod support;
 
-use std::net::UdpSocket;
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::{TcpStream, UdpSocket},
+    time::Duration,
+};
 
 use podiam_intercept::{
     METADATA_V4, Outcome, ReversePath, Rules, connection::original_destination,
@@ -18,7 +22,7 @@ use podiam_intercept::{
 use support::{
     Namespace, accept,
     backends::{Kind, every},
-    nobody_at,
+    nobody_at, refuse_what_conntrack_does_not_know,
     topology::{IMDS, IMDS_V6, Node, TARGET, TARGET_V6},
 };
 
@@ -292,6 +296,60 @@ fn the_guard_only_refuses_and_leaves_an_agents_rules_as_they_are() {
         assert_eq!(kind.guard(&node.node), Outcome::Unchanged, "{kind}");
         pod.pod.reach(IMDS);
         accept(&agent);
+    }
+}
+
+/// Sends on a connection until the other side's kernel has refused it.
+fn must_be_dead(mut connection: &TcpStream) {
+    connection
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    let ended = connection
+        .write_all(b"GET / HTTP/1.1\r\n\r\n")
+        .and_then(|()| connection.read(&mut [0; 64]));
+    assert_eq!(ended.unwrap_err().kind(), ErrorKind::ConnectionReset);
+}
+
+fn nothing_came(mut connection: &TcpStream) {
+    connection.set_nonblocking(true).unwrap();
+    let received = connection.read(&mut [0; 64]);
+    assert_eq!(received.unwrap_err().kind(), ErrorKind::WouldBlock);
+}
+
+#[test]
+fn a_connection_to_the_real_metadata_service_does_not_go_on() {
+    for kind in every() {
+        let node = Node::new();
+        let imds = node.world.listen(IMDS);
+        let agent = node.node.listen(TARGET);
+        let pod = node.routed_pod("eni1", 2);
+        refuse_what_conntrack_does_not_know(&node.node);
+        let client = pod.pod.reach(IMDS);
+        let (server, _) = accept(&imds);
+        assert_eq!(
+            kind.install(&node.node, &rules("")),
+            Outcome::Created,
+            "{kind}"
+        );
+        must_be_dead(&client);
+        nothing_came(&server);
+        nobody_at(&agent);
+    }
+}
+
+#[test]
+fn a_connection_that_others_translated_does_not_go_on() {
+    for kind in every() {
+        let node = Node::new();
+        let _agent = node.node.listen(TARGET);
+        let kube2iam = node.node.listen("10.0.0.1:9999");
+        let pod = node.routed_pod("eni1", 2);
+        kind.translate(&node.node, "169.254.169.254", "10.0.0.1:9999");
+        let client = pod.pod.reach(IMDS);
+        let (server, _) = accept(&kube2iam);
+        kind.install(&node.node, &rules(""));
+        must_be_dead(&client);
+        nothing_came(&server);
     }
 }
 

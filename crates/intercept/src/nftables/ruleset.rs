@@ -14,9 +14,9 @@ use super::{
     set::{Element, Set},
 };
 use crate::{
-    METADATA_V4, METADATA_V6, ReversePath, Rules,
+    METADATA_V4, ReversePath, Rules,
     interfaces::{Interfaces, Pattern},
-    rules::{ASYMMETRIC_PREFIXES, METADATA_PORT},
+    rules::{ASYMMETRIC_PREFIXES, METADATA_PORT, metadata_addresses},
 };
 
 /// Chain of the DNAT rules; `prerouting` jumps to it for the interfaces that are intercepted.
@@ -149,11 +149,6 @@ impl Chain {
             rules,
         }
     }
-}
-
-/// Every address of the metadata service that rules for `metadata` are about: the well-known ones always.
-pub(super) fn metadata_addresses(metadata: Ipv4Addr) -> [IpAddr; 3] {
-    [METADATA_V4.into(), metadata.into(), METADATA_V6.into()]
 }
 
 fn metadata_sets(metadata: Ipv4Addr) -> Vec<Set> {

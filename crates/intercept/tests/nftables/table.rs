@@ -45,15 +45,16 @@ fn other_rules_replace_the_old_without_duplicates() {
 }
 
 #[test]
-fn rules_are_replaced_without_a_moment_in_between() {
+fn while_rules_are_replaced_nothing_gets_through() {
     let node = Node::new();
     let imds = node.world.listen("169.254.169.254:80");
     let agent = node.node.listen(TARGET);
     let pod = node.routed_pod("eni1", 2);
-    // Counts every packet that was not translated, ahead of podiam's own drop.
+    // Counts every packet that passed podiam's drop. One that passes the old chain after the change and the new one
+    // before it is not translated; it must be dropped, and comes again.
     node.node.nft("add table inet watch");
     node.node
-        .nft("add chain inet watch forward { type filter hook forward priority -300 ; }");
+        .nft("add chain inet watch forward { type filter hook forward priority 300 ; }");
     node.node
         .nft("add rule inet watch forward ip daddr 169.254.169.254 counter");
     install(&node.node, &rules(""));
