@@ -254,7 +254,7 @@ fn what_was_wrong_is_told_in_the_words_of_the_status() {
     };
     assert_eq!(told(Some(guard)), ["nothing is intercepted"]);
     let mut elsewhere = intact;
-    elsewhere.intercepts.as_mut().unwrap().target.set_port(1);
+    elsewhere.intercepts.as_mut().unwrap().target = None;
     assert_eq!(
         told(Some(elsewhere)),
         ["other requests are intercepted, or brought elsewhere"]

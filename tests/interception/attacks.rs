@@ -11,7 +11,7 @@ use tokio::net::UdpSocket;
 use crate::node::{Attack, NOTHING, Node, ROLES, TOPOLOGIES};
 use crate::support::PATIENCE;
 
-const UNKNOWN: &str = "503 no pod is known at this address yet";
+pub(crate) const UNKNOWN: &str = "503 no pod is known at this address yet";
 const NODE_ADDRESS: &str = "403 the request came from the node's own address; a pod cannot be told from it (hostNetwork or SNAT)";
 const TOKEN: &str = "/latest/api/token";
 const TTL: (&str, &str) = ("x-aws-ec2-metadata-token-ttl-seconds", "60");

@@ -52,14 +52,9 @@ impl PlainKeeper {
                 .enable_all()
                 .build()
                 .unwrap();
-            let rules = Rules {
-                target_v6: Some(std::net::SocketAddrV6::new(NODE6, APP_PORT, 0, 0)),
-                ..Rules::new(
-                    METADATA_V4,
-                    std::net::SocketAddrV4::new(NODE, APP_PORT),
-                    "".parse().unwrap(),
-                )
-            };
+            let target = (NODE, APP_PORT).into();
+            let rules = Rules::new(METADATA_V4, target, "".parse().unwrap())
+                .also_to(Some(std::net::SocketAddrV6::new(NODE6, APP_PORT, 0, 0)));
             runtime.spawn(interception::keep(
                 Box::new(Nftables::on_an_old_kernel()),
                 rules,

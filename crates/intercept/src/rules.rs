@@ -27,9 +27,11 @@ pub(crate) const ASYMMETRIC_PREFIXES: [&str; 2] = ["lxc", "vlan"];
 pub struct Rules {
     /// The address that pods ask: [`METADATA_V4`] but for `--metadata-addr`.
     pub metadata: Ipv4Addr,
-    /// Where the agent listens: an address of the node (`--host-ip`) that is not loopback, and `--app-port`.
-    pub target: SocketAddrV4,
+    /// Where the agent listens: an address of the node (`--host-ip`) that is not loopback, and `--app-port`. Without one,
+    /// `metadata` is refused to pods.
+    pub target: Option<SocketAddrV4>,
     /// Where it listens for IPv6, if the node has such an address. Without one, [`METADATA_V6`] is refused to pods.
+    /// There is one of the two targets at least.
     pub target_v6: Option<SocketAddrV6>,
     /// The interfaces whose requests are brought to the agent. Requests from every other interface are refused: they
     /// do not reach the real metadata service.
@@ -52,20 +54,39 @@ pub enum ReversePath {
 }
 
 impl Rules {
-    /// Rules for IPv4, with the reverse path checked; pods' requests to the metadata service over IPv6 are refused.
-    pub fn new(metadata: Ipv4Addr, target: SocketAddrV4, interfaces: Interfaces) -> Self {
+    /// Rules for the target's family, with the reverse path checked; pods' requests to the metadata service over the other
+    /// family are refused.
+    pub fn new(metadata: Ipv4Addr, target: SocketAddr, interfaces: Interfaces) -> Self {
+        let (target, target_v6) = match target {
+            SocketAddr::V4(target) => (Some(target), None),
+            SocketAddr::V6(target) => (None, Some(target)),
+        };
         Self {
             metadata,
             target,
-            target_v6: None,
+            target_v6,
             interfaces,
             reverse_path: ReversePath::default(),
         }
     }
 
+    /// The same, with requests over IPv6 brought to `target` if there is one.
+    #[must_use]
+    pub fn also_to(mut self, target: Option<SocketAddrV6>) -> Self {
+        self.target_v6 = target.or(self.target_v6);
+        self
+    }
+
+    /// The same, with the reverse path checked or not.
+    #[must_use]
+    pub fn with_reverse_path(mut self, reverse_path: ReversePath) -> Self {
+        self.reverse_path = reverse_path;
+        self
+    }
+
     /// Where requests are brought to, over IPv4 and IPv6.
     pub fn targets(&self) -> impl Iterator<Item = SocketAddr> {
-        let v4 = Some(SocketAddr::from(self.target));
+        let v4 = self.target.map(SocketAddr::from);
         v4.into_iter().chain(self.target_v6.map(SocketAddr::from))
     }
 

@@ -113,6 +113,44 @@ fn over_ipv6_a_request_reaches_the_target_or_is_dropped_where_there_is_none() {
 }
 
 #[test]
+fn with_a_target_of_ipv6_alone_requests_over_ipv4_are_dropped() {
+    for kind in every() {
+        let node = Node::new();
+        let imds = node.world.listen(IMDS);
+        let agent = node.node.listen("[::]:8181");
+        let pod = node.routed_pod("eni1", 2);
+        let left_out = node.routed_pod("cali1", 3);
+        let v6 = Rules::new(
+            METADATA_V4,
+            TARGET_V6.parse().unwrap(),
+            "eni+".parse().unwrap(),
+        );
+        kind.install(&node.node, &v6);
+        let status = kind.status(&node.node).unwrap();
+        assert!(status.is_intact(), "{kind}: {status}");
+        assert_eq!(status.intercepts, Some(v6), "{kind}");
+        assert!(
+            status.to_string().contains("169.254.169.254 refused"),
+            "{kind}: {status}"
+        );
+
+        pod.pod.reach_nothing(IMDS);
+        assert!(
+            dropped(kind, &node.node, "forward", "169.254.169.254") > 0,
+            "{kind}"
+        );
+        pod.pod.reach(IMDS_V6);
+        accept(&agent);
+        left_out.pod.reach_nothing(IMDS_V6);
+        for target in [TARGET, TARGET_V6] {
+            pod.pod.reach_nothing(target);
+        }
+        nobody_at(&agent);
+        nobody_at(&imds);
+    }
+}
+
+#[test]
 fn interfaces_that_are_left_out_are_refused_and_not_let_through() {
     for kind in every() {
         let node = Node::new();
@@ -410,7 +448,7 @@ fn a_target_that_no_pod_could_be_brought_to_is_refused_by_its_address() {
         let node = Namespace::new();
         for (target, named) in [("127.0.0.1:8181", "127.0.0.1"), ("10.0.0.1:0", "10.0.0.1")] {
             let rules = Rules {
-                target: target.parse().unwrap(),
+                target: Some(target.parse().unwrap()),
                 ..rules("")
             };
             let error = kind.try_install(&node, &rules).unwrap_err();
