@@ -149,7 +149,7 @@ impl Metrics {
         )?;
         let interception_intact = gauge(
             "podiam_interception_intact",
-            "1 while the interception rules are as they should be, else 0.",
+            "1 while the interception rules are as they should be, else 0; always 0 where podiam writes none.",
         )?;
         let interception_repairs = counter(
             "podiam_interception_repairs_total",

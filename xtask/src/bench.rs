@@ -249,6 +249,8 @@ impl Bench {
             .args([
                 "agent",
                 "--host-ip=127.0.0.1",
+                // It would ask the real metadata service's address, from this machine.
+                "--self-test-interval=0",
                 "--base-role-arn=arn:aws:iam::123456789012:role/",
             ])
             .arg(format!("--workloads={}", self.folder.path().display()))
