@@ -365,9 +365,16 @@ fn a_missing_program_is_named_with_its_package() {
 fn with_a_lock_of_its_own<T: Send>(node: &Namespace, work: impl FnOnce() -> T + Send) -> T {
     node.run(|| {
         unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace needs root (CAP_SYS_ADMIN)");
-        let none = None::<&str>;
-        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
-        mount(none, "/run", Some("tmpfs"), MsFlags::empty(), none).unwrap();
+        let absent = None::<&str>;
+        mount(
+            absent,
+            "/",
+            absent,
+            MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+            absent,
+        )
+        .unwrap();
+        mount(absent, "/run", Some("tmpfs"), MsFlags::empty(), absent).unwrap();
         work()
     })
 }

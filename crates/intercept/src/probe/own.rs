@@ -33,7 +33,7 @@ use super::{Error, Vantage, on_a_thread, within};
 /// route on the node for as long as a probe takes.
 pub const OWN_ADDRESSES: (Ipv4Addr, u8) = (Ipv4Addr::new(198, 18, 0, 0), 15);
 
-/// The same for IPv6: 2001:2::/48 (RFC 5180). Of it the last 32 bits are used.
+/// The same for IPv6: `2001:2::/48` (RFC 5180). Of it the last 32 bits are used.
 pub const OWN_ADDRESSES_V6: (Ipv6Addr, u8) = (Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, 0), 48);
 
 /// How the name of the link's end on the node begins; eight hexadecimal digits follow.
