@@ -105,11 +105,13 @@ pub(super) struct NodeFlags {
     #[arg(long, value_name = "NAME")]
     pub(super) node: Option<String>,
 
-    /// This node's address: where pods' requests are sent to, and part of /healthz
+    /// This node's address, as status.hostIP: where pods' requests are sent to, and part of /healthz. If it is one of IPv6,
+    /// pods are answered at fd00:ec2::254 and refused at 169.254.169.254
     #[arg(long, value_name = "IP")]
     pub(super) host_ip: Option<String>,
 
-    /// This node's IPv6 address: where pods' requests to fd00:ec2::254 are sent to [default: they are refused]
+    /// This node's IPv6 address beside an IPv4 --host-ip: where pods' requests to fd00:ec2::254 are sent to
+    /// [default: they are refused]
     #[arg(long, env = "PODIAM_HOST_IP6", value_name = "IP", help_heading = PODIAM)]
     pub(super) host_ip6: Option<String>,
 }
@@ -311,6 +313,11 @@ pub(super) struct InterceptionFlags {
     /// [default: none]
     #[arg(long, value_name = "MODE", help_heading = PODIAM)]
     pub(super) intercept: Option<String>,
+
+    /// Whether requests are refused whose source address belongs behind another interface: on, or off where pods' routes
+    /// depend on the interface (vlan+ and lxc+ are never checked)
+    #[arg(long, env = "PODIAM_REVERSE_PATH", value_name = "on|off", default_value = "on", help_heading = PODIAM)]
+    pub(super) reverse_path: String,
 }
 
 /// What the agent proves, and what it does once it is ready.

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use podiam_iam::BaseArn;
-use podiam_intercept::{Interfaces, Mode};
+use podiam_intercept::{Interfaces, Mode, ReversePath};
 
 pub use check::{Problem, Problems};
 pub use cli::{AgentArgs, Written};
@@ -324,10 +324,12 @@ pub enum Imdsv2 {
 /// How the pods' requests reach us.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interception {
-    /// `--intercept`. Where it writes rules there is an IPv4 host-ip, and the pods' port is not 0.
+    /// `--intercept`. Where it writes rules there is a host-ip, and the pods' port is not 0.
     pub mode: Mode,
     /// `--host-interface`: the interfaces that pods come in on.
     pub interfaces: Interfaces,
+    /// `--reverse-path`: whether borrowed source addresses are refused.
+    pub reverse_path: ReversePath,
 }
 
 /// What the agent proves, and what it does once it is ready.

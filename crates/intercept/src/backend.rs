@@ -123,7 +123,7 @@ pub enum Error {
 pub enum Outcome {
     /// There were no rules; now there are.
     Created,
-    /// Rules that differed were replaced; no packet met a state between.
+    /// Rules that differed were replaced; nothing got through meanwhile.
     Replaced,
     /// Only interfaces or addresses differed and were changed; the rules' counters go on.
     Adjusted,
