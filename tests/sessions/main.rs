@@ -1,11 +1,13 @@
-//! Sessions over their life, with the real binary and other people's parts: moto as STS, boto3 and the Rust SDK as clients,
-//! and a road between agent and STS on which things go wrong.
+//! Sessions over their life, with the real binary. Mostly with other people's parts: moto as STS, boto3 and the Rust SDK as
+//! clients, and a road between agent and STS on which things go wrong. The node's own credentials are the lab's.
 //!
 //! | module | what it proves |
 //! | --- | --- |
 //! | `lifetimes` | SDKs use credentials over several lifetimes without one error |
 //! | `faults` | what the road does to STS's answers reaches no pod |
 //! | `attributes` | another's STS accepts tags, source identity and policies |
+//! | `rotation` | the node's credentials change under the agent, and no request fails |
+//! | `sealed` | no secret in logs, on the admin socket, in a core or in another's hands |
 
 #![allow(
     clippy::unwrap_used,
@@ -19,7 +21,10 @@ mod support;
 mod attributes;
 mod faults;
 mod lifetimes;
+mod rotation;
+mod sealed;
 
+use std::process::Command;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -43,6 +48,13 @@ async fn credentials(agent: &Agent, ip: &str, role: &str) -> Value {
 async fn key(agent: &Agent, ip: &str, role: &str) -> String {
     let body = credentials(agent, ip, role).await;
     body["AccessKeyId"].as_str().unwrap().to_owned()
+}
+
+/// The agent's program `at` a path, which finds the node's credentials at the metadata service and nowhere else.
+fn unarmed(at: &str) -> Command {
+    let mut command = Command::new("env");
+    command.args(["-u", "AWS_ACCESS_KEY_ID", "-u", "AWS_SECRET_ACCESS_KEY", at]);
+    command
 }
 
 /// Between two requests of a pod that asks all the time.

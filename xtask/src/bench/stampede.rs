@@ -155,10 +155,7 @@ async fn stampede(
     let agent = stage.agent(flags)?;
     stage.until(REFUSED, f64::from(grants)).await?;
     stage.order("DELETE", "").await?;
-    // The lab's delay was an injection too.
-    stage
-        .order("POST", r#"{"service": "sts", "delay_ms": 50}"#)
-        .await?;
+    stage.order("POST", SLOW).await?;
     tokio::time::sleep(UNTIL_COLD).await;
     let before = stage.metric(CALLS).await;
     let crowd: Vec<_> = (0..CROWD).map(|pod| (pod, role(pod))).collect();
