@@ -3,7 +3,7 @@
 
 use std::ffi::OsStr;
 use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus};
@@ -14,7 +14,7 @@ use podiam_lab::aws::{Aws, CANARY, Config};
 use super::support::agent::Agent;
 use super::support::manifest::{Folder, pod};
 use super::support::node::{IMDS_HOST, TOKEN_PATH, TTL};
-use super::support::{PATIENCE, http};
+use super::support::{PATIENCE, eventually, http};
 use super::{credentials, unarmed};
 
 const POD: &str = "127.0.5.1";
@@ -26,7 +26,7 @@ struct Node {
     agent: Agent,
     aws: Aws,
     token: String,
-    _manifests: Folder,
+    manifests: Folder,
 }
 
 impl Node {
@@ -49,7 +49,7 @@ impl Node {
             agent,
             aws,
             token,
-            _manifests: manifests,
+            manifests,
         }
     }
 
@@ -148,6 +148,61 @@ async fn another_process_of_the_same_user_cannot_read_the_agents_memory() {
     tokio::time::timeout(PATIENCE, credentials(&node.agent, POD, "keeper"))
         .await
         .expect("it answers all the while");
+}
+
+#[tokio::test]
+async fn what_a_session_was_is_wiped_from_memory_when_its_last_pod_is_gone() {
+    let node = Node::start(unarmed(env!("CARGO_BIN_EXE_podiam")), &[]).await;
+    let pid = node.agent.process().pid();
+    let calls = node.aws.assume_role_calls();
+    let issued = calls[0].issued.as_ref().unwrap();
+    let secrets = [&issued.secret_access_key, &issued.session_token];
+    let places = |secret: &str| occurrences(pid, secret.as_bytes());
+    for secret in secrets {
+        assert!(places(secret) > 0, "it is in use, and can be found");
+    }
+    node.manifests.replace(&[]);
+    eventually("no trace of the session", || async {
+        let left = secrets.map(|secret| places(secret));
+        if left == [0, 0] {
+            Ok(())
+        } else {
+            Err(format!("{left:?}"))
+        }
+    })
+    .await;
+    node.agent.process().assert_running();
+}
+
+/// How often `needle` is in a process's writable memory, which root may read.
+fn occurrences(pid: i32, needle: &[u8]) -> usize {
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let memory = std::fs::File::open(format!("/proc/{pid}/mem")).unwrap();
+    let writable = maps.lines().filter_map(|line| {
+        let mut fields = line.split_whitespace();
+        let (start, end) = fields.next()?.split_once('-')?;
+        let address = |text| u64::from_str_radix(text, 16).ok();
+        fields.next()?.starts_with("rw").then_some(())?;
+        Some((address(start)?, address(end)?))
+    });
+    writable
+        .map(|(start, end)| {
+            let mut bytes = vec![0; usize::try_from(end - start).unwrap()];
+            // What is unmapped meanwhile, or has no memory behind it, holds nothing.
+            if memory.read_exact_at(&mut bytes, start).is_err() {
+                return 0;
+            }
+            memmem(&bytes, needle)
+        })
+        .sum()
+}
+
+fn memmem(bytes: &[u8], needle: &[u8]) -> usize {
+    let first = needle[0];
+    let starts = bytes.iter().enumerate().filter(|(_, byte)| **byte == first);
+    starts
+        .filter(|(place, _)| bytes[*place..].starts_with(needle))
+        .count()
 }
 
 /// `program` in `folder`, allowed to leave cores of any size.
