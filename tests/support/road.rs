@@ -92,9 +92,10 @@ impl Road {
 impl Shared {
     async fn pass(&self, mut near: TcpStream) -> io::Result<()> {
         let request = read_request(&mut near).await?;
-        let answer = match self.signed_with_an_expired_key(&request) {
-            true => error(403, "ExpiredToken", "The security token is expired"),
-            false => self.ask(&request).await?,
+        let answer = if self.signed_with_an_expired_key(&request) {
+            error(403, "ExpiredToken", "The security token is expired")
+        } else {
+            self.ask(&request).await?
         };
         let fault = *self.fault.borrow();
         if fault.is_some() {
