@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::credentials;
+use super::served;
 use super::support::agent::{Agent, Host};
 use super::support::manifest::{Folder, pod};
 use super::support::moto::Moto;
@@ -32,8 +32,7 @@ async fn tags_source_identity_and_session_policies_are_accepted_and_the_session_
         ],
     );
     agent.ready().await;
-    agent.gives("127.0.0.1", "told").await;
-    credentials(&agent, "127.0.0.1", "told").await;
+    served(&agent, "127.0.0.1", "told").await;
 
     let told = moto.assumptions("told");
     assert_eq!(told.len(), 1, "{told:?}");

@@ -8,7 +8,7 @@ use super::support::agent::Agent;
 use super::support::manifest::{Folder, pod};
 use super::support::moto::Moto;
 use super::support::road::{Fault, Road};
-use super::{PACE, key};
+use super::{PACE, key, served};
 
 /// A refresh at its half, two failures of it, and a third try fit into it.
 const LIFETIME: Duration = Duration::from_secs(12);
@@ -48,7 +48,7 @@ async fn no_pod_notices(fault: Fault, role: &str, strikes: usize) {
     let flag = format!("--workloads={}", manifests.path().display());
     let agent = Agent::start(&road.url(), &[&flag]);
     agent.ready().await;
-    agent.gives(POD, role).await;
+    served(&agent, POD, role).await;
     let first = key(&agent, POD, role).await;
 
     road.set(Some(fault));

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use aws_credential_types::provider::ProvideCredentials;
 
-use super::PACE;
 use super::support::agent::{Agent, Host};
 use super::support::manifest::{Folder, pod};
 use super::support::moto::Moto;
@@ -16,6 +15,7 @@ use super::support::parts::{Part, program};
 use super::support::process::Process;
 use super::support::road::Road;
 use super::support::{PATIENCE, rust_sdk};
+use super::{PACE, served};
 
 const LIFETIME: Duration = Duration::from_secs(6);
 /// Sessions that each SDK must have used.
@@ -51,7 +51,7 @@ async fn boto3_and_the_rust_sdk_live_through_several_lifetimes_without_one_error
         &[&format!("--workloads={}", manifests.path().display())],
     );
     agent.ready().await;
-    agent.gives("127.0.0.1", "lasting").await;
+    served(&agent, "127.0.0.1", "lasting").await;
     let endpoint = format!("http://{}", agent.pods);
 
     let mut python = Command::new("env");

@@ -30,6 +30,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::Value;
 use support::agent::Agent;
+use support::eventually;
 use support::http::ROLES;
 
 /// The credentials that the pod at `ip` reads for `role`, which must be valid when they come.
@@ -44,7 +45,18 @@ async fn credentials(agent: &Agent, ip: &str, role: &str) -> Value {
     body
 }
 
-/// The access key ID of the same.
+/// Waits until the pod at `ip` has been given credentials of `role`: STS may still be asked for the first time.
+async fn served(agent: &Agent, ip: &str, role: &str) {
+    agent.gives(ip, role).await;
+    eventually("the first credentials", || async {
+        let reply = agent.ask(ip, &format!("{ROLES}{role}")).await;
+        let given = reply.status == 200;
+        if given { Ok(()) } else { Err(reply.body) }
+    })
+    .await;
+}
+
+/// The access key ID of what the pod at `ip` reads for `role`.
 async fn key(agent: &Agent, ip: &str, role: &str) -> String {
     let body = credentials(agent, ip, role).await;
     body["AccessKeyId"].as_str().unwrap().to_owned()

@@ -15,7 +15,7 @@ use super::support::agent::Agent;
 use super::support::manifest::{Folder, pod};
 use super::support::node::{IMDS_HOST, TOKEN_PATH, TTL};
 use super::support::{PATIENCE, eventually, http};
-use super::{credentials, unarmed};
+use super::{credentials, served, unarmed};
 
 const POD: &str = "127.0.5.1";
 /// Nobody: the agent needs no privilege to answer.
@@ -42,8 +42,7 @@ impl Node {
         let all: Vec<&str> = all.iter().map(String::as_str).collect();
         let agent = Agent::start_as(command, &aws.sts_url(), &all);
         agent.ready().await;
-        agent.gives(POD, "keeper").await;
-        credentials(&agent, POD, "keeper").await;
+        served(&agent, POD, "keeper").await;
         let token = token(&agent).await;
         Self {
             agent,
