@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use bytes::BytesMut;
 use podiam_lab::wire::{self, Answer};
 use tokio::net::{TcpSocket, TcpStream};
@@ -126,11 +126,17 @@ impl Stage {
     pub(super) async fn until(&self, name: &str, value: f64) -> Result<()> {
         let started = Instant::now();
         while self.metric(name).await < value {
-            ensure!(
-                started.elapsed() < LIMIT,
-                "{name} is not {value} after {LIMIT:?}, but {}",
-                self.metric(name).await
-            );
+            if started.elapsed() > LIMIT {
+                let metrics = get(self.admin, None, "/metrics").await?.text();
+                let lines = metrics
+                    .lines()
+                    .filter(|line| line.starts_with("podiam_sts_"));
+                let lines: Vec<_> = lines.filter(|line| !line.contains("_bucket")).collect();
+                bail!(
+                    "{name} is not {value} after {LIMIT:?}:\n{}",
+                    lines.join("\n")
+                );
+            }
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         Ok(())
