@@ -13,12 +13,14 @@
 //! | `state` | the states and the pure step between them |
 //! | `schedule` | when to ask again |
 //! | `moment` | time by two clocks |
+//! | `dice` | chance |
 //! | `body` | what a session becomes: the bytes that a pod reads |
 //! | `audit` | which pod has which credentials, for the log |
 
 pub mod audit;
 mod body;
 mod budget;
+mod dice;
 mod moment;
 mod observer;
 mod outage;
@@ -38,6 +40,7 @@ use tokio::time::Instant;
 pub use self::body::Issued;
 use self::budget::Budget;
 pub use self::budget::BudgetStatus;
+pub use self::dice::Dice;
 pub use self::observer::{Call, Observer};
 use self::outage::Outage;
 pub use self::queue::{Limits, Priority};
@@ -92,6 +95,7 @@ impl Credentials {
         terms: Terms,
         limits: Limits,
         observer: Arc<dyn Observer>,
+        dice: Dice,
         runtime: Handle,
     ) -> Self {
         Self(Arc::new(Slots {
@@ -102,6 +106,7 @@ impl Credentials {
                 budget: Budget::new(limits),
                 outage: Outage::new(),
                 observer,
+                dice,
             }),
             runtime,
             map: ArcSwap::default(),

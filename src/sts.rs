@@ -26,7 +26,7 @@ pub const SUCCESS: &str = "Success";
 /// Something that can assume roles: STS, or a fake in tests. It is kept as `dyn`, so its future is boxed: one
 /// allocation beside a network call.
 pub trait AssumeRole: Send + Sync + 'static {
-    /// Asks for a new session. One call to AWS at most.
+    /// Asks for a new session. One call to AWS; two where the node's own credentials have just been rotated.
     fn assume<'a>(&'a self, grant: &'a Grant) -> BoxFuture<'a, Result<Session, StsError>>;
 }
 

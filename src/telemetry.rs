@@ -12,8 +12,10 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, filter};
 
 /// Starts logging. Our own events are kept from `level` on, those of libraries from `warn` on (from `level` on when
-/// that is `trace`). The audit log is always kept. kube's are never kept: where it cannot parse a reply it logs the body, a pod's environment
-/// included, and `watch` tells its errors anyway. Does nothing if logging was started before, as in tests.
+/// that is `trace`). The audit log is always kept. The AWS SDK's are kept from `warn` on, never more: at `trace` it logs its
+/// requests with the tokens in their headers. kube's are never kept: where it cannot parse a reply it logs the body, a
+/// pod's environment included, and `watch` tells its errors anyway. Does nothing if logging was started before, as in
+/// tests.
 pub fn init(json: bool, level: Level) {
     let libraries = if level == Level::TRACE {
         level
@@ -24,6 +26,7 @@ pub fn init(json: bool, level: Level) {
         .with_default(LevelFilter::from_level(libraries))
         .with_target("podiam", level)
         .with_target("podiam::audit", level.max(Level::INFO))
+        .with_target("aws_", level.min(Level::WARN))
         .with_target("kube_client", LevelFilter::OFF)
         .with_target("kube_runtime", LevelFilter::OFF);
     let layer = tracing_subscriber::fmt::layer()

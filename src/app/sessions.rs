@@ -11,7 +11,7 @@ use crate::authorize::Grant;
 use crate::clock::Clock;
 use crate::config::Sessions;
 use crate::credentials::{
-    Call, Credentials, Issued, Limits, Observer, Priority, SlotStatus, Terms, audit,
+    Call, Credentials, Dice, Issued, Limits, Observer, Priority, SlotStatus, Terms, audit,
 };
 use crate::index::Reader;
 use crate::metrics::{CallFigures, Metrics, Standing};
@@ -44,6 +44,7 @@ pub(super) fn engine(
         terms,
         limits,
         reports,
+        Dice::random(),
         Handle::current(),
     );
     on_scrape(metrics, &credentials, clock);

@@ -1,6 +1,5 @@
 //! When to ask STS again. Every time is spread by a throw of dice, so that slots that began together part.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
 /// What is left of a session when it is refreshed, at the least: SDKs begin to worry below it.
@@ -14,12 +13,6 @@ pub(super) const MINIMUM: Duration = Duration::from_secs(1);
 
 /// The longest wait after a failure that may go away.
 const LONGEST_RETRY: Duration = Duration::from_mins(1);
-
-/// A number from 0 up to 1, not for secrets: the standard library's hasher has random keys.
-pub(super) fn dice() -> f64 {
-    let bits = RandomState::new().build_hasher().finish() >> 32;
-    f64::from(u32::try_from(bits).unwrap_or_default()) / (f64::from(u32::MAX) + 1.0)
-}
 
 /// A share of `span` between `low` and `high`.
 fn share(span: Duration, low: f64, high: f64, dice: f64) -> Duration {
@@ -127,16 +120,5 @@ mod tests {
             let span = Duration::from_secs(5)..=Duration::from_secs(30);
             assert!(span.contains(&refused_for(Duration::ZERO, dice)));
         }
-    }
-
-    #[test]
-    fn the_dice_fall_all_over_the_range() {
-        let mut tenths = [false; 10];
-        for _ in 0..1000 {
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-            let tenth = (dice() * 10.0) as usize;
-            tenths[tenth] = true;
-        }
-        assert_eq!(tenths, [true; 10]);
     }
 }

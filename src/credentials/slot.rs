@@ -15,11 +15,12 @@ use tokio::time::Instant;
 use super::SlotStatus;
 use super::body::Issued;
 use super::budget::Budget;
+use super::dice::Dice;
 use super::moment::Now;
 use super::observer::{Call, Observer};
 use super::outage::Outage;
 use super::queue::Priority;
-use super::schedule::{self, dice};
+use super::schedule;
 use super::state::{Answer, Due, Prompt, Reaction, State, Terms};
 use crate::authorize::Grant;
 use crate::clock::Clock;
@@ -37,6 +38,7 @@ pub(super) struct Engine {
     pub(super) budget: Budget,
     pub(super) outage: Outage,
     pub(super) observer: Arc<dyn Observer>,
+    pub(super) dice: Dice,
 }
 
 /// A slot. Dropping the last handle ends its actor.
@@ -208,7 +210,10 @@ impl Inner {
         self.log(accepted.as_ref().map(|(_, session)| session), &last, took);
         match accepted.as_ref().map_err(|error| error.kind) {
             Ok(_) | Err(Kind::Final) => self.engine.outage.answered(),
-            Err(Kind::Transient) => self.engine.outage.failed(Instant::now(), dice()),
+            Err(Kind::Transient) => self
+                .engine
+                .outage
+                .failed(Instant::now(), self.engine.dice.throw()),
             // It answers, but not for more.
             Err(Kind::Throttled) => {}
         }
@@ -218,7 +223,13 @@ impl Inner {
                 .session_obtained(&self.grant, &held.issued);
         }
         let held = accepted.as_ref().map(|(held, _)| held.clone());
-        let next = last.after(held, *failures, self.engine.terms, now, dice());
+        let next = last.after(
+            held,
+            *failures,
+            self.engine.terms,
+            now,
+            self.engine.dice.throw(),
+        );
         self.state.send_replace(next);
     }
 
@@ -293,11 +304,14 @@ impl Inner {
             let go = match reaction {
                 Reaction::None => false,
                 Reaction::Ask => true,
-                Reaction::Probe => self.engine.outage.may_probe(Instant::now(), dice()),
+                Reaction::Probe => self
+                    .engine
+                    .outage
+                    .may_probe(Instant::now(), self.engine.dice.throw()),
             };
             if go {
                 let apart = match prompt {
-                    Prompt::Return => schedule::return_after(dice()),
+                    Prompt::Return => schedule::return_after(self.engine.dice.throw()),
                     Prompt::Demand | Prompt::Change => Duration::ZERO,
                 };
                 return tokio::time::sleep_until(earliest.max(Instant::now() + apart)).await;

@@ -110,6 +110,7 @@ impl Bench {
             terms,
             limits,
             Arc::clone(&counts) as _,
+            Dice::random(),
             Handle::current(),
         );
         Self {

@@ -4,6 +4,7 @@
 //! redirect is followed, no proxy of the environment is used, and `ec2:DescribeRegions` is never needed.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aws_config::default_provider::credentials::DefaultCredentialsChain;
@@ -72,6 +73,8 @@ pub struct Sts {
 struct Connection {
     client: Client,
     node_credentials: SharedCredentialsProvider,
+    /// STS has known the node's credentials.
+    has_worked: AtomicBool,
 }
 
 impl Sts {
@@ -140,8 +143,25 @@ impl Sts {
         }
     }
 
+    /// One call. A second one where the node's credentials worked and work no more: they were rotated under us, and the
+    /// metadata service has new ones.
     async fn call(&self, grant: &Grant) -> Result<Session, StsError> {
         let connection = self.connection().await?;
+        let outcome = self.call_by(&connection, grant).await;
+        match &outcome {
+            Err(error) if error.blames_node_credentials() => {
+                self.forget(&connection).await;
+                if connection.has_worked.load(Ordering::Relaxed) {
+                    let connection = self.connection().await?;
+                    return self.call_by(&connection, grant).await;
+                }
+            }
+            _ => {}
+        }
+        outcome
+    }
+
+    async fn call_by(&self, connection: &Connection, grant: &Grant) -> Result<Session, StsError> {
         let obtained_at = self.clock.now();
         let attributes = &grant.attributes;
         let policy = attributes.policy();
@@ -169,14 +189,11 @@ impl Sts {
             .send()
             .await;
         match answer {
-            Ok(output) => session(output, obtained_at),
-            Err(error) => {
-                let error = StsError::sort(&error);
-                if error.blames_node_credentials() {
-                    self.forget(&connection).await;
-                }
-                Err(error)
+            Ok(output) => {
+                connection.has_worked.store(true, Ordering::Relaxed);
+                session(output, obtained_at)
             }
+            Err(error) => Err(StsError::sort(&error)),
         }
     }
 }
@@ -195,6 +212,7 @@ impl Connection {
         Ok(Self {
             client: Client::new(config),
             node_credentials,
+            has_worked: AtomicBool::new(false),
         })
     }
 }

@@ -184,7 +184,8 @@ impl Agent {
         self.ask_admin("/debug/store").await.unwrap().body
     }
 
-    async fn ask_admin(&self, path: &str) -> Result<Reply, String> {
+    /// One request to the admin socket.
+    pub async fn ask_admin(&self, path: &str) -> Result<Reply, String> {
         let stream = match &self.host {
             Host::Loopback(_) => TcpStream::connect(self.admin).await,
             Host::Node(vpc) => vpc.node().namespace().connect(self.admin).await,

@@ -26,6 +26,8 @@ pub mod pki;
 pub mod pods;
 pub mod process;
 pub mod relay;
+pub mod road;
+pub mod rust_sdk;
 pub mod steady;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};

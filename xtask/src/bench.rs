@@ -5,6 +5,8 @@
 //! misses its bar makes the command fail.
 
 mod process;
+mod stage;
+mod stampede;
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -13,12 +15,10 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use bytes::BytesMut;
 use podiam_lab::load::{Amount, Load, Reuse};
-use podiam_lab::wire::{self, Answer};
+use podiam_lab::wire;
 use process::Process;
 use serde_json::json;
-use tokio::net::TcpSocket;
 
 /// Pods on the node: the default limit of a kubelet.
 const PODS: u8 = 110;
@@ -39,9 +39,21 @@ pub(crate) struct Args {
     /// Runs of each kind; the median is shown
     #[arg(long, default_value_t = 5)]
     runs: usize,
-    /// Prints the figures as one JSON object after the table
+    /// Prints the figures as one JSON object for each section after its table
     #[arg(long)]
     json: bool,
+    /// This section only
+    #[arg(long)]
+    section: Option<Section>,
+}
+
+/// What is measured.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Section {
+    /// Requests that are answered from memory
+    Cached,
+    /// Many pods at once, a slow STS, a new process
+    Stampede,
 }
 
 /// One row of the comparison.
@@ -70,10 +82,48 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(figures(args, &release))
+    let wanted = |section| args.section.is_none_or(|only| only == section);
+    let mut missed = Vec::new();
+    if wanted(Section::Cached) {
+        missed.extend(runtime.block_on(figures(args, &release))?);
+    }
+    if wanted(Section::Stampede) {
+        missed.extend(runtime.block_on(crowds(args, &release))?);
+    }
+    for line in &missed {
+        println!("missed: {line}");
+    }
+    Ok(if missed.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
-async fn figures(args: &Args, release: &Path) -> Result<ExitCode> {
+/// The section `stampede`: its table, and what misses its bar.
+async fn crowds(args: &Args, release: &Path) -> Result<Vec<String>> {
+    let figures = stampede::run(release).await?;
+    println!("\n{:<56}{:>14}{:>14}", "stampede", "podiam", "bar");
+    for figure in &figures {
+        let show = |value: f64| format!("{value:.1} {}", figure.unit);
+        let bar = figure.bar.map(show).unwrap_or_default();
+        println!("{:<56}{:>14}{bar:>14}", figure.what, show(figure.value));
+    }
+    if args.json {
+        let rows: Vec<_> = figures
+            .iter()
+            .map(|figure| json!({ "what": figure.what, "value": figure.value, "unit": figure.unit, "bar": figure.bar }))
+            .collect();
+        println!("{}", json!({ "stampede": rows }));
+    }
+    let missed = figures.iter().filter(|figure| figure.misses());
+    Ok(missed
+        .map(|figure| format!("{}: {:.1} {}", figure.what, figure.value, figure.unit))
+        .collect())
+}
+
+/// The section `cached`: its table, and what misses its bar.
+async fn figures(args: &Args, release: &Path) -> Result<Vec<String>> {
     let bench = Bench::prepare(release)?;
     let size = release.join("podiam").metadata()?.len();
     let mut starts = Vec::new();
@@ -165,14 +215,7 @@ async fn figures(args: &Args, release: &Path) -> Result<ExitCode> {
                 .then(|| format!("idle memory: {idle:.1} MiB, at most {RSS_BAR} MiB is wanted")),
         )
         .collect();
-    for line in &missed {
-        println!("missed: {line}");
-    }
-    Ok(if missed.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(missed)
 }
 
 /// CPU seconds of `server` for 100,000 requests of `load`.
@@ -261,10 +304,9 @@ impl Bench {
             .env("AWS_ENDPOINT_URL_STS", &self.sts);
         let started = Instant::now();
         let mut agent = Process::start(&mut command)?;
-        while self
-            .get(self.admin, None, "/readyz")
+        while stage::get(self.admin, None, "/readyz")
             .await
-            .is_none_or(|answer| answer.status != 200)
+            .map_or(true, |answer| answer.status != 200)
         {
             agent
                 .check_running()
@@ -281,24 +323,11 @@ impl Bench {
     /// The path of the first pod's credentials, and the credentials.
     async fn role_and_body(&self) -> Result<(String, String)> {
         let path = "/latest/meta-data/iam/security-credentials/role-0".to_owned();
-        let answer = self
-            .get(self.pods, Some(pod_address(0)), &path)
+        let answer = stage::get(self.pods, Some(pod_address(0)), &path)
             .await
             .context("no answer from the agent")?;
         ensure!(answer.status == 200, "the agent refused: {answer:?}");
         Ok((path, String::from_utf8(answer.body.to_vec())?))
-    }
-
-    async fn get(&self, target: SocketAddr, source: Option<IpAddr>, path: &str) -> Option<Answer> {
-        let socket = TcpSocket::new_v4().ok()?;
-        if let Some(source) = source {
-            socket.bind((source, 0).into()).ok()?;
-        }
-        let mut stream = socket.connect(target).await.ok()?;
-        let request = wire::request("GET", path, &target.ip().to_string(), &[]);
-        wire::exchange(&mut stream, &request, &mut BytesMut::new())
-            .await
-            .ok()
     }
 
     fn start_floor(&self, release: &Path, body: &str) -> Result<Process> {

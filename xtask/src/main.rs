@@ -1,4 +1,4 @@
-//! podiam's chores: `cargo xtask demo | test | bench | fuzz | parts`. Each has a file of its own; this one only dispatches.
+//! podiam's chores: `cargo xtask demo | test | bench | simulate | fuzz | parts`. Each has a file of its own; this one only dispatches.
 
 #![allow(
     clippy::print_stdout,
@@ -11,6 +11,7 @@ mod demo;
 mod fuzz;
 mod parts;
 mod progress;
+mod simulate;
 mod test;
 
 use std::ffi::OsString;
@@ -34,6 +35,8 @@ enum Xtask {
     Test(test::Args),
     /// Measures podiam beside a bare HTTP responder, and fails where a figure misses its bar
     Bench(bench::Args),
+    /// Simulates the agents of thousands of nodes before one STS: a table, and plots with `--svg DIR`
+    Simulate(simulate::Args),
     /// Runs the fuzz targets
     Fuzz(fuzz::Args),
     /// Fetches and builds the real parts that the tests run (`test` does so by itself)
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Xtask::Demo(args) => demo::run(&args),
         Xtask::Test(args) => Ok(test::run(&args)),
         Xtask::Bench(args) => bench::run(&args),
+        Xtask::Simulate(args) => simulate::run(&args),
         Xtask::Fuzz(args) => fuzz::run(&args),
         Xtask::Parts => fetch_parts(),
     };

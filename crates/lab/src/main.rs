@@ -6,12 +6,13 @@
 )]
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use hyper::header::{HeaderName, HeaderValue};
-use podiam_lab::aws::{Aws, Config, Injection, Service, TokenPolicy};
+use podiam_lab::aws::{Aws, Config, Injection, Service, Tls, TokenPolicy};
 use podiam_lab::floor::Floor;
 use podiam_lab::load::{Amount, Load, Reuse};
 use podiam_lab::wire;
@@ -55,6 +56,9 @@ struct AwsArgs {
     /// Delay of every STS answer, in milliseconds
     #[arg(long, default_value_t = 0)]
     sts_delay_ms: u64,
+    /// STS speaks TLS, and its certificate is written here: what clients name in `SSL_CERT_FILE`
+    #[arg(long)]
+    sts_certificate: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -122,6 +126,7 @@ async fn aws(args: AwsArgs) -> Result<()> {
         region,
         tokens_required,
         sts_delay_ms,
+        sts_certificate,
     } = args;
     let tokens = if tokens_required {
         TokenPolicy::Required
@@ -134,14 +139,28 @@ async fn aws(args: AwsArgs) -> Result<()> {
         tokens,
         ..Config::default()
     };
-    let aws = Aws::serve(config, listen(imds).await?, listen(sts).await?)?;
+    let tls = match sts_certificate {
+        None => None,
+        Some(file) => {
+            let tls = Tls::new()?;
+            std::fs::write(&file, &tls.certificate)
+                .with_context(|| format!("{} cannot be written", file.display()))?;
+            Some(tls)
+        }
+    };
+    let (imds, sts) = (listen(imds).await?, listen(sts).await?);
+    let aws = Aws::serve_with(config, imds, sts, tls.as_ref())?;
     if sts_delay_ms > 0 {
         aws.inject(
             Service::Sts,
             Injection::delay(Duration::from_millis(sts_delay_ms)),
         );
     }
-    println!("imds={} sts={}", aws.imds_url(), aws.sts_url());
+    let sts = match tls {
+        None => aws.sts_url(),
+        Some(_) => format!("https://{}", aws.sts_addr),
+    };
+    println!("imds={} sts={sts}", aws.imds_url());
     tokio::signal::ctrl_c().await?;
     Ok(())
 }

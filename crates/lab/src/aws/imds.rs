@@ -4,6 +4,7 @@
 //! proxy, 401 for a bad token, 404 for an unknown path, 405 for other methods.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use super::config::{CANARY, Config, TokenPolicy};
 use super::faults::{Fault, Faults, Service};
 use super::journal::{ImdsRequest, Journal, Record};
 use super::server::{Face, Outcome, Received};
-use super::tree::Tree;
+use super::tree::{self, Tree};
 
 const TOKEN: &str = "x-aws-ec2-metadata-token";
 const TTL: &str = "x-aws-ec2-metadata-token-ttl-seconds";
@@ -28,6 +29,8 @@ pub(super) struct Imds {
     tree: Tree,
     faults: Faults,
     journal: Journal,
+    /// The number of the credentials that the node's role has now.
+    node_credentials: AtomicU8,
     /// Tokens and when they end. A lock: many connections write, each for the time of one insertion.
     tokens: Mutex<HashMap<String, Instant>>,
 }
@@ -40,8 +43,15 @@ impl Imds {
             tree,
             faults,
             journal,
+            node_credentials: AtomicU8::new(tree::NODE_CREDENTIALS),
             tokens: Mutex::default(),
         }
+    }
+
+    /// Gives the node's role its next credentials and tells both numbers: the old and the new one.
+    pub(super) fn rotate_node_credentials(&self) -> (u8, u8) {
+        let old = self.node_credentials.fetch_add(1, Ordering::SeqCst);
+        (old, old + 1)
     }
 
     fn respond(&self, request: &Received) -> Outcome {
@@ -61,7 +71,8 @@ impl Imds {
         if !authorised {
             return error(401, "Unauthorized");
         }
-        match self.tree.find(&request.target, self.config.now.get()) {
+        let node = self.node_credentials.load(Ordering::SeqCst);
+        match self.tree.find(&request.target, self.config.now.get(), node) {
             Some(body) => Outcome::answer(
                 200,
                 "text/plain",

@@ -12,6 +12,7 @@ mod journal;
 mod query;
 mod server;
 mod sts;
+mod tls;
 mod tree;
 
 use std::io;
@@ -24,6 +25,8 @@ use tokio::task::JoinSet;
 pub use config::{CANARY, Config, Now, TokenPolicy, Trust};
 pub use faults::{Fault, Injection, Service};
 pub use journal::{ImdsRequest, Issued, Record, StsCall};
+pub use sts::End;
+pub use tls::Tls;
 
 use faults::Faults;
 use journal::Journal;
@@ -38,6 +41,7 @@ pub struct Aws {
     faults: Faults,
     journal: Journal,
     imds: Arc<imds::Imds>,
+    sts: Arc<sts::Sts>,
     servers: JoinSet<()>,
 }
 
@@ -51,6 +55,16 @@ impl Aws {
 
     /// Starts on sockets that listen already, in whatever network namespace they were made.
     pub fn serve(config: Config, imds: TcpListener, sts: TcpListener) -> io::Result<Self> {
+        Self::serve_with(config, imds, sts, None)
+    }
+
+    /// The same, with STS by TLS if there is something to do it with.
+    pub fn serve_with(
+        config: Config,
+        imds: TcpListener,
+        sts: TcpListener,
+        tls: Option<&Tls>,
+    ) -> io::Result<Self> {
         let (imds_addr, sts_addr) = (imds.local_addr()?, sts.local_addr()?);
         let config = Arc::new(config);
         let (faults, journal) = (Faults::default(), Journal::default());
@@ -60,15 +74,17 @@ impl Aws {
             faults.clone(),
             journal.clone(),
         ));
-        servers.spawn(server::serve(imds, Arc::clone(&imds_face)));
-        let face = sts::Sts::new(config, faults.clone(), journal.clone());
-        servers.spawn(server::serve(sts, Arc::new(face)));
+        servers.spawn(server::serve(imds, None, Arc::clone(&imds_face)));
+        let sts_face = Arc::new(sts::Sts::new(config, faults.clone(), journal.clone()));
+        let acceptor = tls.map(|tls| tls.acceptor.clone());
+        servers.spawn(server::serve(sts, acceptor, Arc::clone(&sts_face)));
         Ok(Self {
             imds_addr,
             sts_addr,
             faults,
             journal,
             imds: imds_face,
+            sts: sts_face,
             servers,
         })
     }
@@ -76,7 +92,7 @@ impl Aws {
     /// Answers as IMDS at one more socket: an instance has it at an IPv6 address too.
     pub fn serve_imds_at(&mut self, listener: TcpListener) {
         let face = Arc::clone(&self.imds);
-        self.servers.spawn(server::serve(listener, face));
+        self.servers.spawn(server::serve(listener, None, face));
     }
 
     /// `http://` and the address of IMDS: a value for `AWS_EC2_METADATA_SERVICE_ENDPOINT`.
@@ -111,6 +127,12 @@ impl Aws {
     /// Waits until the log fulfils `condition`, which is asked again at each change.
     pub async fn log_until(&self, condition: impl FnMut(&[Record]) -> bool) -> Vec<Record> {
         self.journal.wait_until(condition).await
+    }
+
+    /// Replaces the credentials of the node's role: IMDS tells new ones, and STS refuses the old ones as `end` says.
+    pub fn rotate_node_credentials(&self, end: End) {
+        let (old, new) = self.imds.rotate_node_credentials();
+        self.sts.replace_node_credentials(old, new, end);
     }
 
     /// Disturbs a service from now on. Of several injections the first that matches a request acts on it.

@@ -17,6 +17,7 @@ use hyper_util::rt::TokioIo;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
 /// A request, read whole.
 pub(super) struct Received {
@@ -82,13 +83,13 @@ pub(super) trait Face: Send + Sync + 'static {
     fn answer(&self, request: Received) -> impl Future<Output = Outcome> + Send;
 }
 
-/// Accepts for ever. Dropping the future ends every connection.
-pub(super) async fn serve<F: Face>(listener: TcpListener, face: Arc<F>) {
+/// Accepts for ever, in the clear or by TLS. Dropping the future ends every connection.
+pub(super) async fn serve<F: Face>(listener: TcpListener, tls: Option<TlsAcceptor>, face: Arc<F>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => { connections.spawn(connection(stream, peer, Arc::clone(&face))); }
+                Ok((stream, peer)) => { connections.spawn(connection(stream, tls.clone(), peer, Arc::clone(&face))); }
                 // Out of descriptors, or a client that left at once: neither is helped by trying harder.
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
             },
@@ -98,7 +99,12 @@ pub(super) async fn serve<F: Face>(listener: TcpListener, face: Arc<F>) {
 }
 
 /// Serves one connection to its end, however that comes.
-async fn connection<F: Face>(stream: TcpStream, peer: SocketAddr, face: Arc<F>) {
+async fn connection<F: Face>(
+    stream: TcpStream,
+    tls: Option<TlsAcceptor>,
+    peer: SocketAddr,
+    face: Arc<F>,
+) {
     // A second handle on the socket, to reset it under hyper's hands.
     let Ok(socket) = stream.as_fd().try_clone_to_owned() else {
         return;
@@ -107,10 +113,16 @@ async fn connection<F: Face>(stream: TcpStream, peer: SocketAddr, face: Arc<F>) 
     let _ = stream.set_nodelay(true);
     let service =
         service_fn(move |request| exchange(request, peer, Arc::clone(&face), Arc::clone(&socket)));
+    let http = hyper::server::conn::http1::Builder::new();
     // A client that breaks off is no error of the lab's.
-    let _ = hyper::server::conn::http1::Builder::new()
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
+    match tls {
+        None => drop(http.serve_connection(TokioIo::new(stream), service).await),
+        Some(tls) => {
+            if let Ok(stream) = tls.accept(stream).await {
+                drop(http.serve_connection(TokioIo::new(stream), service).await);
+            }
+        }
+    }
 }
 
 async fn exchange<F: Face>(

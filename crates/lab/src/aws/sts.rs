@@ -22,6 +22,7 @@ const VERSION: &str = "2011-06-15";
 const CHAINED: u32 = 3600;
 
 /// The face of STS.
+#[derive(Debug)]
 pub(super) struct Sts {
     config: Arc<Config>,
     faults: Faults,
@@ -32,7 +33,7 @@ pub(super) struct Sts {
 }
 
 /// Who may call: the owner of a session.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 struct Caller {
     arn: String,
     user_id: String,
@@ -40,27 +41,52 @@ struct Caller {
     expires_at: Timestamp,
 }
 
+/// What became of credentials that no longer work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// `ExpiredToken`: their time is over.
+    Expired,
+    /// `InvalidClientTokenId`: they are not known any more.
+    Revoked,
+}
+
+/// The node's credentials of this number, as a session: the access key ID, and whose it is.
+fn node(config: &Config, number: u8) -> (String, Caller) {
+    let caller = Caller {
+        arn: format!(
+            "arn:aws:sts::{}:assumed-role/{}/i-0aab1ab1ab1ab1ab1",
+            config.account, config.node_role
+        ),
+        user_id: "AROALABNODE000000001:i-0aab1ab1ab1ab1ab1".into(),
+        token: tree::node_session_token(number),
+        expires_at: Timestamp::MAX,
+    };
+    (tree::node_access_key_id(number), caller)
+}
+
 impl Sts {
     pub(super) fn new(config: Arc<Config>, faults: Faults, journal: Journal) -> Self {
-        let node = |number| {
-            let caller = Caller {
-                arn: format!(
-                    "arn:aws:sts::{}:assumed-role/{}/i-0aab1ab1ab1ab1ab1",
-                    config.account, config.node_role
-                ),
-                user_id: "AROALABNODE000000001:i-0aab1ab1ab1ab1ab1".into(),
-                token: tree::node_session_token(number),
-                expires_at: Timestamp::MAX,
-            };
-            (tree::node_access_key_id(number), caller)
-        };
-        let sessions = Mutex::new(HashMap::from([node(1), node(2)]));
+        let sessions = [tree::NODE_CREDENTIALS, tree::INSTANCE_CREDENTIALS]
+            .map(|number| node(&config, number))
+            .into();
         Self {
             config,
             faults,
             journal,
             calls: AtomicU64::new(0),
-            sessions,
+            sessions: Mutex::new(sessions),
+        }
+    }
+
+    /// From now on the node's credentials of number `new` are good, and those of `old` are of no use.
+    pub(super) fn replace_node_credentials(&self, old: u8, new: u8, end: End) {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.extend([node(&self.config, new)]);
+        if let Some(caller) = sessions.get_mut(&tree::node_access_key_id(old)) {
+            match end {
+                End::Expired => caller.expires_at = Timestamp::MIN,
+                End::Revoked => caller.token.clear(),
+            }
         }
     }
 

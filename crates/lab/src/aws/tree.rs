@@ -14,6 +14,10 @@ use super::config::{CANARY, Config, after};
 
 /// How long the node's own credentials are valid, as AWS makes them.
 const NODE_SESSION: Duration = Duration::from_hours(6);
+/// The number of the instance's own credentials (`identity-credentials`).
+pub(super) const INSTANCE_CREDENTIALS: u8 = 0;
+/// The number of the first credentials of the node's role; each rotation takes the next.
+pub(super) const NODE_CREDENTIALS: u8 = 1;
 const MAC: &str = "02:4c:41:42:00:01";
 
 /// Every document by its path below the version.
@@ -23,7 +27,9 @@ pub(super) struct Tree(BTreeMap<String, Document>);
 #[derive(Debug)]
 enum Document {
     Text(String),
-    /// The node's credentials; `0` tells the two sets apart.
+    /// The credentials of the node's role, which are rotated.
+    NodeCredentials,
+    /// The instance's own; the number tells them from the node's.
     Credentials(u8),
 }
 
@@ -82,14 +88,14 @@ impl Tree {
         }
         add("dynamic/fws/instance-monitoring", "disabled");
         let node = format!("meta-data/iam/security-credentials/{}", config.node_role);
-        documents.insert(node, Document::Credentials(1));
+        documents.insert(node, Document::NodeCredentials);
         let instance = "meta-data/identity-credentials/ec2/security-credentials/ec2-instance";
-        documents.insert(instance.into(), Document::Credentials(2));
+        documents.insert(instance.into(), Document::Credentials(INSTANCE_CREDENTIALS));
         Self(documents)
     }
 
-    /// The body at a request target, or `None`: 404.
-    pub(super) fn find(&self, target: &str, now: Timestamp) -> Option<String> {
+    /// The body at a request target, or `None`: 404. The credentials of the node's role are those of number `node`.
+    pub(super) fn find(&self, target: &str, now: Timestamp, node: u8) -> Option<String> {
         let segments = segments(target);
         let Some((version, path)) = segments.split_first() else {
             return Some("latest".into());
@@ -105,6 +111,7 @@ impl Tree {
             .find(|(known, _)| known.eq_ignore_ascii_case(&path))
         {
             Some((_, Document::Text(body))) => Some(body.clone()),
+            Some((_, Document::NodeCredentials)) => Some(credentials(node, now)),
             Some((_, Document::Credentials(number))) => Some(credentials(*number, now)),
             None => self.list(&path),
         }
@@ -203,7 +210,7 @@ fn instance() -> Vec<(String, String)> {
         .into()
 }
 
-/// The node's own access key ID. Both sets of credentials carry the canary in every part that is secret.
+/// The node's own access key ID. All sets of credentials carry the canary in every part that is secret.
 pub(super) fn node_access_key_id(number: u8) -> String {
     format!("ASIA{CANARY}{number:07}")
 }
@@ -259,7 +266,8 @@ mod tests {
     use super::*;
 
     fn find(target: &str) -> Option<String> {
-        Tree::new(&Config::default(), Timestamp::UNIX_EPOCH).find(target, Timestamp::UNIX_EPOCH)
+        let now = Timestamp::UNIX_EPOCH;
+        Tree::new(&Config::default(), now).find(target, now, NODE_CREDENTIALS)
     }
 
     #[test]
