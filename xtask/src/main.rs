@@ -1,4 +1,4 @@
-//! podiam's chores: `cargo xtask demo | test | bench | fuzz | parts`. Each has a file of its own; this one only dispatches.
+//! podiam's chores: `cargo xtask demo | test | bench | fuzz | chart | parts`. Each has a file of its own; this one only dispatches.
 
 #![allow(
     clippy::print_stdout,
@@ -7,6 +7,7 @@
 )]
 
 mod bench;
+mod chart;
 mod demo;
 mod fuzz;
 mod parts;
@@ -36,6 +37,8 @@ enum Xtask {
     Bench(bench::Args),
     /// Runs the fuzz targets
     Fuzz(fuzz::Args),
+    /// Writes deploy/kubernetes/podiam.yaml out of the Helm chart
+    Chart,
     /// Fetches and builds the real parts that the tests run (`test` does so by itself)
     Parts,
 }
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Xtask::Test(args) => Ok(test::run(&args)),
         Xtask::Bench(args) => bench::run(&args),
         Xtask::Fuzz(args) => fuzz::run(&args),
+        Xtask::Chart => chart::run(),
         Xtask::Parts => fetch_parts(),
     };
     match result {

@@ -14,6 +14,8 @@ pub(crate) enum Part {
     Etcd,
     /// The Kubernetes API server.
     KubeApiserver,
+    /// Helm, which renders the chart.
+    Helm,
     /// `cargo fuzz`.
     CargoFuzz,
     /// `cargo deny`.
@@ -22,8 +24,9 @@ pub(crate) enum Part {
 
 impl Part {
     /// Every part, the slowest to build first.
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::KubeApiserver,
+        Self::Helm,
         Self::CargoDeny,
         Self::Etcd,
         Self::Python,
@@ -36,6 +39,7 @@ impl Part {
             Self::Python => "python",
             Self::Etcd => "etcd",
             Self::KubeApiserver => "kube-apiserver",
+            Self::Helm => "helm",
             Self::CargoFuzz => "cargo-fuzz",
             Self::CargoDeny => "cargo-deny",
         }
@@ -47,6 +51,7 @@ impl Part {
             Self::Python => "moto-5.2.5",
             Self::Etcd => "3.6.8",
             Self::KubeApiserver => "1.34.4",
+            Self::Helm => "3.19.5",
             Self::CargoFuzz => "0.13.2",
             Self::CargoDeny => "0.20.2",
         }
@@ -66,6 +71,10 @@ impl Part {
             Self::KubeApiserver => &[
                 ("go.mod", include_str!("../../parts/kube-apiserver/go.mod")),
                 ("go.sum", include_str!("../../parts/kube-apiserver/go.sum")),
+            ],
+            Self::Helm => &[
+                ("go.mod", include_str!("../../parts/helm/go.mod")),
+                ("go.sum", include_str!("../../parts/helm/go.sum")),
             ],
             Self::CargoFuzz | Self::CargoDeny => &[],
         }

@@ -18,7 +18,7 @@ pub(crate) struct Program {
 }
 
 /// All of them.
-pub(crate) const PROGRAMS: [Program; 9] = [
+pub(crate) const PROGRAMS: [Program; 10] = [
     Program {
         name: "ip",
         package: "iproute2",
@@ -58,6 +58,11 @@ pub(crate) const PROGRAMS: [Program; 9] = [
         name: "cc",
         package: "gcc",
         purpose: "links",
+    },
+    Program {
+        name: "promtool",
+        package: "prometheus",
+        purpose: "judges the alerts and the queries of the dashboard",
     },
     Program {
         name: "python3",

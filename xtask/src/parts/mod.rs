@@ -152,6 +152,7 @@ fn build(part: Part, cache: &Path) -> Result<()> {
     match part {
         Part::Python => python::install(&partial, &log),
         Part::Etcd => golang::build_etcd(part, &partial, &log),
+        Part::Helm => golang::build_helm(part, &partial, &log),
         Part::KubeApiserver => golang::build_kube_apiserver(part, &partial, &log),
         Part::CargoFuzz | Part::CargoDeny => cargo_tool::install(part, &partial, &log),
     }?;
