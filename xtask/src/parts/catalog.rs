@@ -20,10 +20,14 @@ pub(crate) enum Part {
     CargoFuzz,
     /// `cargo deny`.
     CargoDeny,
+    /// `cargo cyclonedx`, which writes the image's bill of materials.
+    CargoCyclonedx,
+    /// `cargo auditable`, which writes the names of dependencies into the image's program.
+    CargoAuditable,
 }
 
 impl Part {
-    /// Every part, the slowest to build first.
+    /// Every part that the tests run, the slowest to build first.
     pub(crate) const ALL: [Self; 6] = [
         Self::KubeApiserver,
         Self::Helm,
@@ -42,6 +46,8 @@ impl Part {
             Self::Helm => "helm",
             Self::CargoFuzz => "cargo-fuzz",
             Self::CargoDeny => "cargo-deny",
+            Self::CargoCyclonedx => "cargo-cyclonedx",
+            Self::CargoAuditable => "cargo-auditable",
         }
     }
 
@@ -54,6 +60,8 @@ impl Part {
             Self::Helm => "3.19.5",
             Self::CargoFuzz => "0.13.2",
             Self::CargoDeny => "0.20.2",
+            Self::CargoCyclonedx => "0.5.9",
+            Self::CargoAuditable => "0.7.7",
         }
     }
 
@@ -76,7 +84,7 @@ impl Part {
                 ("go.mod", include_str!("../../parts/helm/go.mod")),
                 ("go.sum", include_str!("../../parts/helm/go.sum")),
             ],
-            Self::CargoFuzz | Self::CargoDeny => &[],
+            Self::CargoFuzz | Self::CargoDeny | Self::CargoCyclonedx | Self::CargoAuditable => &[],
         }
     }
 

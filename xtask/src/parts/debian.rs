@@ -71,6 +71,27 @@ pub(crate) const PROGRAMS: [Program; 10] = [
     },
 ];
 
+/// What the image needs.
+pub(crate) const IMAGE: [Program; 2] = [
+    Program {
+        name: "musl-gcc",
+        package: "musl-tools",
+        purpose: "compiles the C in the image's program",
+    },
+    Program {
+        name: "chroot",
+        package: "coreutils",
+        purpose: "runs the image's program with nothing else",
+    },
+];
+
+/// What the image for another processor needs beside.
+pub(crate) const IMAGE_ARM64: [Program; 1] = [Program {
+    name: "aarch64-linux-gnu-gcc",
+    package: "gcc-aarch64-linux-gnu",
+    purpose: "compiles the C in the image's program for arm64",
+}];
+
 /// Makes sure that the programs are there.
 pub(crate) fn ensure(programs: &[Program]) -> Result<()> {
     let mut missing: Vec<Program> = programs
