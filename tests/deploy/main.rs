@@ -12,6 +12,7 @@ mod hardening;
 mod kube2iam;
 mod objects;
 mod permissions;
+mod prometheus;
 mod queries;
 #[path = "../support/mod.rs"]
 mod support;

@@ -18,7 +18,7 @@ pub(crate) struct Program {
 }
 
 /// All of them.
-pub(crate) const PROGRAMS: [Program; 10] = [
+pub(crate) const PROGRAMS: [Program; 11] = [
     Program {
         name: "ip",
         package: "iproute2",
@@ -63,6 +63,11 @@ pub(crate) const PROGRAMS: [Program; 10] = [
         name: "promtool",
         package: "prometheus",
         purpose: "judges the alerts and the queries of the dashboard",
+    },
+    Program {
+        name: "prometheus",
+        package: "prometheus",
+        purpose: "scrapes an agent, and calls",
     },
     Program {
         name: "python3",
