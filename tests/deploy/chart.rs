@@ -45,25 +45,42 @@ pub(crate) fn refuse(values: &Value) -> String {
 }
 
 /// What a person reads after the installation. Helm asks the cluster for its version only.
-pub(crate) async fn notes(values: &Value) -> String {
-    let cluster = Cluster::shared().await;
+pub(crate) fn notes(cluster: &Cluster, values: &Value) -> String {
+    let printed = helm_at(cluster, &["install", RELEASE, "--dry-run=client"], values);
+    let (_, notes) = printed.split_once("NOTES:\n").expect("notes");
+    notes.to_owned()
+}
+
+/// Runs Helm with a cluster, which must go well, and returns what it prints.
+pub(crate) fn helm_at(cluster: &Cluster, words: &[&str], values: &Value) -> String {
     let kubeconfig = cluster.admin_kubeconfig();
-    let words = [
-        "install",
-        RELEASE,
-        "--dry-run=client",
-        "--kubeconfig",
-        kubeconfig.to_str().unwrap(),
-    ];
+    let mut words = words.to_vec();
+    words.extend(["--kubeconfig", kubeconfig.to_str().unwrap()]);
     let output = helm(&words, values);
     assert!(
         output.status.success(),
-        "{values}: {}",
+        "{words:?} {values}: {}",
         text(&output.stderr)
     );
-    let printed = text(&output.stdout);
-    let (_, notes) = printed.split_once("NOTES:\n").expect("notes");
-    notes.to_owned()
+    text(&output.stdout)
+}
+
+/// `helm uninstall`, which knows neither chart nor values.
+pub(crate) fn uninstall(release: &str, kubeconfig: &Path) {
+    let output = Command::new(program(Part::Helm))
+        .args([
+            "uninstall",
+            release,
+            "--namespace",
+            NAMESPACE,
+            "--kubeconfig",
+        ])
+        .arg(kubeconfig)
+        .env_clear()
+        .env("HOME", "/nonexistent")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
 }
 
 /// `helm lint`, which must find nothing.

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::chart::{self, notes, refuse, render};
+use crate::support::apiserver::Cluster;
 
 /// A file beside this one.
 fn file(name: &str) -> Value {
@@ -136,11 +137,12 @@ fn a_secret_of_the_users_own_is_used_and_none_is_made() {
 
 #[tokio::test]
 async fn kube2iams_image_and_its_hook_that_opens_the_node_are_left_out_and_told() {
+    let cluster = Cluster::shared().await;
     let values = file("kube2iam-defaults.yaml");
     let rendered = render(&values);
     assert_eq!(rendered.agent()["image"], "podiam:0.1.0");
     assert_eq!(rendered.agent()["lifecycle"], Value::Null);
-    let notes = notes(&values).await;
+    let notes = notes(&cluster, &values);
     assert!(notes.contains("preStop hook is left out"), "{notes}");
     assert!(
         notes.contains("image.repository is kube2iam's own"),

@@ -1,12 +1,13 @@
 //! Every object that the chart can make, before a real API server: a dry run of server-side apply with strict validation, in
 //! which an unknown field is an error. The kinds of other projects have resource definitions here with the fields we use.
 
+use k8s_openapi::api::apps::v1::DaemonSet;
 use kube::api::{DynamicObject, Patch, PatchParams, ValidationDirective};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
-use crate::chart::{NAMESPACE, render};
+use crate::chart::{self, NAMESPACE, helm_at, render};
 use crate::support::apiserver::Cluster;
 use crate::support::{eventually, pods};
 
@@ -120,6 +121,28 @@ async fn the_api_server_refuses_what_is_wrong_so_that_its_consent_proves_somethi
             .to_string();
         assert!(error.contains("noSuchField"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn helm_installs_it_changes_every_value_of_it_and_takes_it_away() {
+    let cluster = Cluster::shared().await;
+    let daemon_sets: Api<DaemonSet> = Api::namespaced(cluster.client().await, NAMESPACE);
+    let release = "podiam-upgraded";
+    helm_at(&cluster, &["install", release], &json!({}));
+    let made = daemon_sets.get(release).await.unwrap();
+    let strategy = made.spec.update_strategy.unwrap();
+    assert_eq!(strategy.type_.as_deref(), Some("RollingUpdate"));
+
+    let mut values: Value =
+        serde_saphyr::from_str(include_str!("values/kube2iam-defaults.yaml")).unwrap();
+    values["podLabels"] = json!({"changed": "yes"});
+    helm_at(&cluster, &["upgrade", release], &values);
+    let changed = daemon_sets.get(release).await.unwrap();
+    let template = changed.spec.template;
+    assert_eq!(template.metadata.unwrap().labels.unwrap()["changed"], "yes");
+
+    chart::uninstall(release, &cluster.admin_kubeconfig());
+    assert!(daemon_sets.get_opt(release).await.unwrap().is_none());
 }
 
 #[test]

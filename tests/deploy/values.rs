@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::chart::{lint, notes, refuse, render};
+use crate::support::apiserver::Cluster;
 
 #[test]
 fn the_defaults_intercept_every_interface_and_hand_over_without_a_gap() {
@@ -193,7 +194,8 @@ fn an_address_of_the_users_own_is_where_the_probes_ask() {
 
 #[tokio::test]
 async fn the_notes_tell_what_to_check_and_how_a_closed_node_is_opened() {
-    let told = notes(&json!({})).await;
+    let cluster = Cluster::shared().await;
+    let told = notes(&cluster, &json!({}));
     assert!(told.contains("Without extraArgs.base-role-arn"), "{told}");
     for words in [
         "rollout status daemonset/podiam",
@@ -203,10 +205,12 @@ async fn the_notes_tell_what_to_check_and_how_a_closed_node_is_opened() {
     ] {
         assert!(told.contains(words), "{words}: {told}");
     }
-    let told =
-        notes(&json!({"extraArgs": {"base-role-arn": "arn:aws:iam::123456789012:role/"}})).await;
+    let told = notes(
+        &cluster,
+        &json!({"extraArgs": {"base-role-arn": "arn:aws:iam::123456789012:role/"}}),
+    );
     assert!(!told.contains('!'), "{told}");
-    let told = notes(&json!({"intercept": {"mode": "none"}})).await;
+    let told = notes(&cluster, &json!({"intercept": {"mode": "none"}}));
     assert!(told.contains("podiam writes no rules"), "{told}");
     assert!(!told.contains("intercept remove"), "{told}");
 }
