@@ -13,7 +13,7 @@ use regex::Regex;
 use serde_json::{Value, json};
 
 use crate::chart;
-use crate::support::agent::{Agent, Host};
+use crate::support::agent::{Agent, Host, enter};
 use crate::support::eventually;
 use crate::support::http::{self, ROLES};
 use crate::support::manifest::{Folder, pod};
@@ -175,10 +175,7 @@ async fn metrics() -> Metrics {
         pod("bare", &bare.to_string()),
     ]);
     let (good, bare) = (vpc.add_pod(good).unwrap(), vpc.add_pod(bare).unwrap());
-    let flags = [
-        format!("--workloads={}", manifests.path().display()),
-        "--self-test-interval=1s".into(),
-    ];
+    let flags = as_installed(&vpc, &manifests);
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
     let sts = format!("http://{}", netns::STS);
     let agent = Agent::start_at(Host::Node(Arc::clone(&vpc)), &sts, &flags);
@@ -193,6 +190,33 @@ async fn metrics() -> Metrics {
     })
     .await;
     Metrics::parse(&text)
+}
+
+/// Runs the chart's guard on the node, and returns the flags that the chart gives the agent, with a node's address and with
+/// manifests for a cluster.
+fn as_installed(vpc: &Vpc, manifests: &Folder) -> Vec<String> {
+    let rendered = chart::render(&json!({"selfTest": {"enabled": true}, "stateDir": ""}));
+    let guard = rendered.pod()["initContainers"][0]["args"]
+        .as_array()
+        .unwrap();
+    let mut command = enter(vpc.node().namespace(), env!("CARGO_BIN_EXE_podiam"));
+    command
+        .args(guard.iter().map(|word| word.as_str().unwrap()))
+        .env_clear();
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{guard:?}: {output:?}");
+
+    let args = rendered.args();
+    assert_eq!(args[0], "agent");
+    let of_a_cluster = |flag: &&&str| flag.starts_with("--node=");
+    let mut flags: Vec<String> = args[1..]
+        .iter()
+        .filter(|flag| !of_a_cluster(flag))
+        .map(|flag| flag.replace("$(HOST_IP)", &netns::NODE.to_string()))
+        .collect();
+    flags.push(format!("--workloads={}", manifests.path().display()));
+    flags.push("--self-test-interval=1s".to_owned());
+    flags
 }
 
 async fn ask(pod: &Pod, path: &str) -> u16 {
