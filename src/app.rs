@@ -1,6 +1,10 @@
 //! The only file that knows everyone: it makes the parts, gives each what it needs, and ends them in order.
 
+mod capture;
+mod discover;
+mod ports;
 mod report;
+mod sessions;
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,30 +12,24 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use podiam_iam::{CompleteError, RoleArn};
-use podiam_intercept::{METADATA_V4, Rules, probe};
+use podiam_iam::CompleteError;
 use thiserror::Error;
-use tokio::net::TcpListener;
-use tokio::runtime::Handle;
 use tokio::sync::watch as channel;
 
-use crate::admin::{self, Admin};
-use crate::authorize::{self, Grant, Policy};
+use crate::authorize::{Grant, Policy};
 use crate::clock::Clock;
-use crate::config::{Config, Discoverable, Interception, Listen, LogFormat};
-use crate::credentials::{Credentials, Observer, Terms};
-use crate::handover::{self, Port};
+use crate::config::{Config, LogFormat};
+use crate::credentials::Credentials;
+use crate::imds::Imds;
 use crate::imds::allow::AllowList;
 use crate::imds::token::{KeyError, Tokens};
-use crate::imds::{Imds, server};
 use crate::index::{Index, Reader};
-use crate::interception;
 use crate::lifecycle::{self, Condition, Drain, Readiness};
 use crate::metrics::Metrics;
-use crate::selftest::{self, NoRandom, Prover};
+use crate::selftest::{NoRandom, Prover};
 use crate::sts::{self, Sts};
 use crate::taint;
-use crate::telemetry::{self, Chain};
+use crate::telemetry;
 use crate::upstream::{Upstream, UpstreamError};
 use crate::watch::{self, SourceStatus};
 
@@ -39,8 +37,6 @@ use crate::watch::{self, SourceStatus};
 const DRAIN_TIME: Duration = Duration::from_secs(30);
 /// Between two attempts at something that must succeed before the agent is ready.
 const RETRY: Duration = Duration::from_secs(1);
-/// Between two looks at whether it is this process's turn to answer pods.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// Between two looks at whether the node's own credentials can be had.
 const NODE_CREDENTIALS_CHECK: Duration = Duration::from_mins(1);
 
@@ -148,8 +144,8 @@ async fn start(config: Config, drain: Drain) -> Result<Vec<JoinHandle<()>>, AppE
     let tokens = Tokens::open(config.state_dir.as_deref())?;
     let prover = Arc::new(Prover::new()?);
     let answers = Arc::new(OnceLock::new());
-    let ports = bind(&config.listen)?;
-    serve_admin(&config, &readiness, &metrics, &answers, &drain)?;
+    let ports = ports::bind(&config.listen)?;
+    ports::serve_admin(&config, &readiness, &metrics, &answers, &drain)?;
 
     // Registered before anything is waited for, so that /readyz never says "ok" too early.
     let pods_known = readiness.condition("pods");
@@ -166,7 +162,7 @@ async fn start(config: Config, drain: Drain) -> Result<Vec<JoinHandle<()>>, AppE
         tokio::spawn(taint::remove_when_ready(taint, readiness.clone()));
     }
 
-    let rules = discover(&config, &upstream, &instance_profile).await?;
+    let rules = discover::rules(&config, &upstream, &instance_profile).await?;
     let policy = Arc::new(Policy::new(rules));
     let deciding = Arc::clone(&policy);
     let (index, pods) = Index::new(move |pod, namespace| deciding.decide(pod, namespace));
@@ -178,16 +174,7 @@ async fn start(config: Config, drain: Drain) -> Result<Vec<JoinHandle<()>>, AppE
         },
         clock.clone(),
     ));
-    let credentials = Credentials::new(
-        Arc::clone(&sts) as _,
-        clock.clone(),
-        Terms {
-            refresh_age: config.sessions.refresh_age,
-            error_ttl: config.sessions.error_ttl,
-        },
-        Arc::clone(&metrics) as _,
-        Handle::current(),
-    );
+    let credentials = sessions::engine(&config.sessions, &sts, &clock, &metrics, &pods);
     let imds = Arc::new(Imds {
         pods: pods.clone(),
         policy,
@@ -205,20 +192,17 @@ async fn start(config: Config, drain: Drain) -> Result<Vec<JoinHandle<()>>, AppE
     let _ = answers.set(Arc::clone(&imds));
 
     if let Some((interval, condition)) = self_test {
-        let (address, own) = (config.listen.pods, config.listen.data_workers);
-        let known = pods.clone();
-        let setup = selftest::Setup {
-            prover,
-            is_pod: Arc::new(move |address| known.lookup(address).is_settled()),
-            covers_own: covers(&config.interception, probe::OWN_INTERFACE),
-            is_shared: Arc::new(move || handover::others(address, own) > 0),
-            interval,
-        };
-        let (readiness, metrics) = (readiness.clone(), Arc::clone(&metrics));
+        let (config, pods, readiness, metrics) = (
+            config.clone(),
+            pods.clone(),
+            readiness.clone(),
+            Arc::clone(&metrics),
+        );
         tokio::spawn(async move {
-            // Before that it could only find what is known: pods' requests do not get here yet.
-            readiness.hold(&["pods-port", "interception"]).await;
-            selftest::run(setup, condition, metrics).await;
+            capture::self_test(
+                &config, interval, prover, pods, condition, readiness, metrics,
+            )
+            .await;
         });
     }
     tokio::spawn(follow_pods(
@@ -236,10 +220,10 @@ async fn start(config: Config, drain: Drain) -> Result<Vec<JoinHandle<()>>, AppE
     ));
     tokio::spawn(watch_pods(config.clone(), clock, index, status));
 
-    wait_for_turn(&ports, seen, &pods, &credentials, &listening).await;
-    let workers = start_workers(ports, config.listen.data_workers, &imds, &drain)?;
+    ports::wait_for_turn(&ports, seen, &pods, &credentials, &listening).await;
+    let workers = ports::start_workers(ports, config.listen.data_workers, &imds, &drain)?;
     listening.met();
-    tokio::spawn(intercept(
+    tokio::spawn(capture::intercept(
         config.interception,
         config.listen,
         rules_in_place,
@@ -264,153 +248,16 @@ async fn watch_pods(
     watch::run(&pods, name, &annotations, &clock, index, status).await;
 }
 
-/// The pods' ports, one for each address family. They do not listen yet.
-fn bind(listen: &Listen) -> Result<Vec<Port>, AppError> {
-    let v6 = listen.pods_v6.map(SocketAddr::from);
-    std::iter::once(listen.pods)
-        .chain(v6)
-        .map(|address| Port::bind(address, listen.data_workers).map_err(listen_failed(address)))
-        .collect()
-}
-
-fn listen_failed(address: SocketAddr) -> impl Fn(io::Error) -> AppError {
-    AppError::listen(address, "pods", "--app-port, --host-ip and --host-ip6")
-}
-
-/// Where nobody answers pods, at once: a pod that is not known yet is waited for on its request. Where another process
-/// does, as in an upgrade, only when this one can answer as well: it knows the pods, and STS has answered about each.
-async fn wait_for_turn(
-    ports: &[Port],
-    source: channel::Receiver<SourceStatus>,
-    pods: &Reader<Grant>,
-    credentials: &Credentials,
-    listening: &Condition,
-) {
-    let is_warm = || {
-        source.borrow().is_synced()
-            && pods
-                .snapshot()
-                .wanted()
-                .all(|grant| credentials.is_tried(grant))
-    };
-    while ports.iter().any(Port::is_taken) && !is_warm() {
-        listening.missing(
-            "another process answers pods until this one knows them and their credentials",
-        );
-        tokio::time::sleep(LOOK_AGAIN).await;
-    }
-}
-
-fn serve_admin(
-    config: &Config,
-    readiness: &Readiness,
-    metrics: &Arc<Metrics>,
-    answers: &Arc<OnceLock<Arc<Imds>>>,
-    drain: &Drain,
-) -> Result<(), AppError> {
-    let address = config.listen.admin;
-    let failed = AppError::listen(address, "administration", "--metrics-port");
-    let port = Port::bind(address, 1).map_err(&failed)?;
-    let admin = Arc::new(Admin {
-        readiness: readiness.clone(),
-        metrics: Arc::clone(metrics),
-        imds: Arc::clone(answers),
-        debug_store: config.listen.debug_store,
-    });
-    for listener in port.listen(drain.clone()).map_err(&failed)? {
-        tracing::info!(address = %listener.local_addr().map_err(&failed)?, "the admin socket listens");
-        let listener = TcpListener::from_std(listener).map_err(&failed)?;
-        tokio::spawn(admin::serve(listener, Arc::clone(&admin)));
-    }
-    Ok(())
-}
-
-fn start_workers(
-    ports: Vec<Port>,
-    data_workers: usize,
-    imds: &Arc<Imds>,
-    drain: &Drain,
-) -> Result<Vec<JoinHandle<()>>, AppError> {
-    let mut workers: Vec<Vec<_>> = Vec::new();
-    workers.resize_with(data_workers, Vec::new);
-    for port in ports {
-        let failed = listen_failed(port.address());
-        let listeners = port.listen(drain.clone()).map_err(&failed)?;
-        for (worker, listener) in workers.iter_mut().zip(listeners) {
-            tracing::info!(address = %listener.local_addr().map_err(&failed)?, "the pods' socket listens");
-            worker.push(listener);
-        }
-    }
-    let start = |(number, listeners)| {
-        server::start_worker(number, listeners, Arc::clone(imds), drain.clone())
-    };
-    Ok(workers
-        .into_iter()
-        .enumerate()
-        .map(start)
-        .collect::<Result<_, _>>()?)
-}
-
-/// The rules of decision, with what the real metadata service has to be asked for. Asks until it answers.
-async fn discover(
-    config: &Config,
-    upstream: &Upstream,
-    condition: &Condition,
-) -> Result<authorize::Rules, AppError> {
-    let base = match &config.roles.base {
-        Discoverable::Absent => None,
-        Discoverable::Given(base) => Some(base.clone()),
-        Discoverable::Discover => Some(insist(condition, "base ARN", || upstream.base_arn()).await),
-    };
-    let default_role = match &config.roles.default_role {
-        Discoverable::Absent => None,
-        Discoverable::Given(role) => Some(role.clone()),
-        Discoverable::Discover => {
-            Some(insist(condition, "default role", || upstream.node_role_name()).await)
-        }
-    };
-    let default_role = default_role
-        .map(|value| {
-            RoleArn::complete(&value, base.as_ref())
-                .map_err(|source| AppError::DefaultRole { value, source })
-        })
-        .transpose()?;
-    condition.met();
-    Ok(authorize::Rules {
-        base,
-        default_role,
-        restrictions: config.roles.namespace_restrictions,
-        naming: config.sessions.naming,
-        session_duration: config.sessions.duration,
-        host_ip: config.node.host_ip,
-        keys: config.annotations.clone(),
-    })
-}
-
-/// Asks until there is an answer, and says meanwhile what is missing.
-async fn insist<T, F>(condition: &Condition, what: &str, ask: impl Fn() -> F) -> T
-where
-    F: Future<Output = Result<Option<T>, UpstreamError>>,
-{
-    loop {
-        match ask().await {
-            Ok(Some(answer)) => return answer,
-            Ok(None) => condition.missing(format!(
-                "no {what} to discover: the instance has no instance profile; attach one or give it by its flag"
-            )),
-            Err(error) => condition.missing(format!("the {what} is not discovered: {}", Chain(&error))),
-        }
-        tokio::time::sleep(RETRY).await;
-    }
-}
-
-/// Tells the credentials which grants are wanted, whenever the pods have changed.
+/// Tells the credentials which grants are wanted, and which are worth another try, whenever the pods have changed.
 async fn follow_pods(pods: Reader<Grant>, credentials: Credentials, metrics: Arc<Metrics>) {
     let mut generations = pods.generations();
+    let mut last = pods.snapshot();
     while generations.changed().await.is_ok() {
         let snapshot = pods.snapshot();
         metrics.set_pods(snapshot.pods().len());
         credentials.set_wanted(snapshot.wanted().cloned());
+        credentials.reconsider(snapshot.changed_since(&last));
+        last = snapshot;
     }
 }
 
@@ -428,42 +275,5 @@ async fn check_node_credentials(sts: Arc<Sts>, condition: Condition) {
             }
         };
         tokio::time::sleep(pause).await;
-    }
-}
-
-/// Keeps the rules, now that the port listens. They stay when the agent leaves.
-async fn intercept(
-    interception: Interception,
-    listen: Listen,
-    condition: Condition,
-    metrics: Arc<Metrics>,
-) {
-    let Interception { mode, interfaces } = interception;
-    if !mode.writes_rules() {
-        return condition.met();
-    }
-    let SocketAddr::V4(target) = listen.pods else {
-        return condition.missing("--intercept needs an IPv4 --host-ip to send pods to");
-    };
-    let rules = Rules {
-        target_v6: listen.pods_v6,
-        ..Rules::new(METADATA_V4, target, interfaces)
-    };
-    let backend = podiam_intercept::open(mode);
-    interception::keep(backend, rules, condition, metrics).await;
-}
-
-/// Whether podiam's rules intercept what comes in on an interface of this name.
-fn covers(interception: &Interception, interface: &str) -> bool {
-    interception.mode.writes_rules() && interception.interfaces.contains(interface)
-}
-
-impl Observer for Metrics {
-    fn assume_finished(&self, role: &RoleArn, code: &'static str, took: Duration) {
-        self.assume_role(role.as_str(), code, took);
-    }
-
-    fn cache_hit(&self, role: &RoleArn) {
-        self.cache_hits(role.as_str()).inc();
     }
 }

@@ -3,7 +3,10 @@
 //! `index` asks whenever a pod or its namespace changes and keeps the answer; requests only read it. Nothing here
 //! waits, asks AWS or knows addresses: a hostNetwork pod gets the answer it would get if it owned one.
 
+mod attributes;
+mod attribution;
 mod restrictions;
+mod session_policy;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -11,7 +14,10 @@ use std::time::Duration;
 
 use podiam_iam::{BaseArn, CompleteError, ExternalId, RoleArn, SessionName};
 
-use crate::config::{RestrictionFormat, SessionNaming};
+pub use attributes::{Attributes, Tag};
+pub use session_policy::SessionPolicy;
+
+use crate::config::{Attribution, RestrictionFormat, SessionNaming};
 use crate::reason::Reason;
 use crate::workload::{AnnotationKeys, Namespace, Workload};
 use restrictions::Restrictions;
@@ -30,6 +36,8 @@ pub struct Grant {
     pub session_name: SessionName,
     /// `DurationSeconds`, whole seconds.
     pub duration: Duration,
+    /// Session tags, source identity, session policy.
+    pub attributes: Attributes,
 }
 
 /// What the operator decided, once discovery has filled its gaps.
@@ -49,6 +57,8 @@ pub struct Rules {
     /// whichever pod asked first there; the node's is the same for all pods that share the session. `None` counts as
     /// 127.0.0.1: the session still works, but `CloudTrail` cannot tell the nodes apart.
     pub host_ip: Option<IpAddr>,
+    /// What sessions say of their pods beside their name.
+    pub attribution: Attribution,
     /// The annotations' keys, for the reasons.
     pub keys: AnnotationKeys,
 }
@@ -79,9 +89,8 @@ impl Policy {
         let external_id = external_id(workload)?;
         self.check_namespace(&role, workload, namespace)?;
         let session_name = match self.rules.naming {
-            SessionNaming::Pod => {
-                SessionName::pod(&workload.namespace, &workload.name, workload.uid.as_str())
-            }
+            SessionNaming::Pod => attribution::pod_name(workload),
+            SessionNaming::Workload => attribution::workload_name(workload),
             SessionNaming::Role => {
                 let host_ip = self.rules.host_ip.unwrap_or(Ipv4Addr::LOCALHOST.into());
                 SessionName::kube2iam(host_ip, &role)
@@ -92,6 +101,7 @@ impl Policy {
             external_id,
             session_name,
             duration: self.rules.session_duration,
+            attributes: attribution::attributes(&self.rules.attribution, workload)?,
         }))
     }
 

@@ -56,6 +56,20 @@ pub enum Reason {
         /// What is wrong with it.
         problem: String,
     },
+    /// The session policy is not one that STS accepts.
+    #[error("the pod's session policy is malformed: {problem}")]
+    MalformedSessionPolicy {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A session tag is not one that STS accepts.
+    #[error("the session tag {key:?} is malformed: {problem}")]
+    MalformedSessionTag {
+        /// The tag's key.
+        key: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The pod's namespace is not known yet, so its restrictions are not known either.
     #[error("the namespace {namespace:?} is not known yet")]
     UnknownNamespace {
@@ -127,6 +141,8 @@ impl Reason {
             Self::MalformedRole { .. } => "malformed-role",
             Self::NoBaseArn { .. } => "no-base-arn",
             Self::MalformedExternalId { .. } => "malformed-external-id",
+            Self::MalformedSessionPolicy { .. } => "malformed-session-policy",
+            Self::MalformedSessionTag { .. } => "malformed-session-tag",
             Self::UnknownNamespace { .. } => "unknown-namespace",
             Self::NamespaceAllowsNothing { .. } => "namespace-allows-nothing",
             Self::NamespaceAnnotationInvalid { .. } => "namespace-annotation-invalid",
@@ -151,6 +167,8 @@ impl Reason {
             | Self::MalformedRole { .. }
             | Self::NoBaseArn { .. }
             | Self::MalformedExternalId { .. }
+            | Self::MalformedSessionPolicy { .. }
+            | Self::MalformedSessionTag { .. }
             | Self::NamespaceAllowsNothing { .. }
             | Self::NamespaceAnnotationInvalid { .. }
             | Self::NamespaceForbids { .. }

@@ -50,6 +50,19 @@ pub struct Workload {
     pub terminal: bool,
     /// The annotations that podiam reads.
     pub annotations: PodAnnotations,
+    /// The labels that become session tags, as far as the pod has them.
+    pub labels: Box<[(Box<str>, Box<str>)]>,
+    /// What made the pod. `None`: nobody but its author did.
+    pub owner: Option<Box<Owner>>,
+}
+
+/// The controller of a pod; of a Deployment's pods the Deployment, not its `ReplicaSet` of the day.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// `Deployment`, `StatefulSet`, `DaemonSet`, `Job` and so on.
+    pub kind: Box<str>,
+    /// Its name.
+    pub name: Box<str>,
 }
 
 /// A pod's annotations, as written; `None` where the key is absent, which is not the same as empty.
@@ -61,6 +74,10 @@ pub struct PodAnnotations {
     pub external_id: Option<Box<str>>,
     /// `podiam.io/imdsv2`: `required` makes the agent refuse requests of this pod without an IMDSv2 token.
     pub imdsv2: Option<Box<str>>,
+    /// `podiam.io/session-policy`: an IAM policy document that narrows the session.
+    pub session_policy: Option<Box<str>>,
+    /// `podiam.io/session-policy-arns`: managed policies that narrow it.
+    pub session_policy_arns: Option<Box<str>>,
 }
 
 /// What we know of one namespace.
@@ -81,7 +98,15 @@ pub struct AnnotationKeys {
     pub external_id: String,
     /// `--namespace-key`.
     pub allowed_roles: String,
+    /// `--session-tag-labels`: keys of labels, the only ones that are kept.
+    pub labels: Vec<String>,
 }
 
 /// The key by which a pod asks that only IMDSv2 be answered: `podiam.io/imdsv2: required`.
 pub const IMDSV2_ANNOTATION: &str = "podiam.io/imdsv2";
+
+/// The key by which a pod narrows its session with a policy document.
+pub const SESSION_POLICY_ANNOTATION: &str = "podiam.io/session-policy";
+
+/// The key by which a pod narrows its session with managed policies: their ARNs, separated by commas or white space.
+pub const SESSION_POLICY_ARNS_ANNOTATION: &str = "podiam.io/session-policy-arns";

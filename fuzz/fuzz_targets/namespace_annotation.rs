@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use podiam::authorize::{Policy, Rules};
-use podiam::config::{RestrictionFormat, SessionNaming};
+use podiam::config::{Attribution, RestrictionFormat, SessionNaming};
 use podiam::reason::Reason;
 use podiam::workload::{AnnotationKeys, Namespace, PodAnnotations, PodUid, Workload};
 use podiam_fuzz::glob_matches;
@@ -51,10 +51,12 @@ fn decide(format: RestrictionFormat, role: &str, list: &str) -> Result<RoleArn, 
         naming: SessionNaming::Pod,
         session_duration: Duration::from_hours(1),
         host_ip: None,
+        attribution: Attribution::default(),
         keys: AnnotationKeys {
             role: "role".into(),
             external_id: "external-id".into(),
             allowed_roles: "allowed-roles".into(),
+            labels: Vec::new(),
         },
     });
     let pod = Workload {
@@ -70,6 +72,8 @@ fn decide(format: RestrictionFormat, role: &str, list: &str) -> Result<RoleArn, 
             role: Some(role.into()),
             ..PodAnnotations::default()
         },
+        labels: Box::default(),
+        owner: None,
     };
     let namespace = Namespace {
         name: "team".into(),

@@ -27,10 +27,10 @@ pub(super) async fn source(
         let now = clock.now();
         for (resource, view) in seen.views() {
             let name = resource.to_string();
-            metrics.set_source_synced(&name, view.is_synced());
-            metrics.set_source_failures(&name, view.failures);
+            metrics.sources.set_synced(&name, view.is_synced());
+            metrics.sources.set_failures(&name, view.failures);
             if let Some(age) = view.age(now) {
-                metrics.set_source_age(&name, age);
+                metrics.sources.set_age(&name, age);
             }
         }
         let unfit = seen.unfit(now);

@@ -1,5 +1,6 @@
 //! Decisions as tables: the role, the grant, the names by which a pod may ask. The namespace's part is in `guard`.
 
+mod attribution;
 mod guard;
 
 use proptest::prelude::*;
@@ -17,10 +18,12 @@ fn rules() -> Rules {
         naming: SessionNaming::Pod,
         session_duration: Duration::from_hours(1),
         host_ip: None,
+        attribution: Attribution::default(),
         keys: AnnotationKeys {
             role: "role-key".into(),
             external_id: "external-id-key".into(),
             allowed_roles: "allowed-key".into(),
+            labels: Vec::new(),
         },
     }
 }
@@ -46,6 +49,8 @@ fn pod(role: Option<&str>) -> Workload {
             role: role.map(Into::into),
             ..PodAnnotations::default()
         },
+        labels: Box::default(),
+        owner: None,
     }
 }
 

@@ -208,10 +208,41 @@ pub(super) struct SessionFlags {
     #[arg(long, value_name = SWITCH, default_value = "false")]
     pub(super) use_regional_sts_endpoint: String,
 
-    /// What a session is named after: pod (namespace, pod and UID), or role (one session per role and node) [default: pod;
-    /// role when started as kube2iam]
+    /// What a session is named after: pod (namespace, pod and UID), workload (namespace and Deployment or other controller,
+    /// one session on each node), or role (one session per role and node) [default: pod; role when started as kube2iam]
     #[arg(long, value_name = "KIND", help_heading = PODIAM)]
     pub(super) session: Option<String>,
+
+    /// Session tags: a comma list of cluster, namespace, service-account, pod, uid and node; trust policies must allow
+    /// sts:TagSession [default: none]
+    #[arg(
+        long,
+        value_name = "TAGS",
+        value_delimiter = ',',
+        help_heading = PODIAM
+    )]
+    pub(super) session_tags: Vec<String>,
+
+    /// Keys of pod labels that become session tags too: a comma list [default: none]
+    #[arg(
+        long,
+        value_name = "KEYS",
+        value_delimiter = ',',
+        help_heading = PODIAM
+    )]
+    pub(super) session_tag_labels: Vec<String>,
+
+    /// Let session tags follow into the roles that a session assumes
+    #[arg(long, value_name = SWITCH, default_value = "false", help_heading = PODIAM)]
+    pub(super) session_tags_transitive: String,
+
+    /// Source identity of sessions: none, pod or service-account; trust policies must allow sts:SetSourceIdentity
+    #[arg(long, value_name = "KIND", default_value = "none", help_heading = PODIAM)]
+    pub(super) source_identity: String,
+
+    /// Name of this cluster, for --session-tags=cluster
+    #[arg(long, value_name = "NAME", help_heading = PODIAM)]
+    pub(super) cluster_name: Option<String>,
 
     /// Life of a session, 15m to 12h; AWS allows at most 1h where the node's own credentials are a role's
     #[arg(long, value_name = "DURATION", default_value = "1h", help_heading = PODIAM)]
@@ -220,6 +251,14 @@ pub(super) struct SessionFlags {
     /// Region of the STS endpoint [default: from AWS_REGION, the profile or the instance]
     #[arg(long, value_name = "REGION", help_heading = PODIAM)]
     pub(super) aws_region: Option<String>,
+
+    /// Calls that this node makes to STS per second in the long run, 0.01 to 1000; as many may come at once. 0: no limit
+    #[arg(long, value_name = "NUMBER", default_value = "20", help_heading = PODIAM)]
+    pub(super) sts_rate: String,
+
+    /// Calls to STS under way at once, 1 to 1000. 0: no limit
+    #[arg(long, value_name = "NUMBER", default_value = "8", help_heading = PODIAM)]
+    pub(super) sts_concurrency: String,
 }
 
 /// How pods' requests reach the agent.

@@ -178,6 +178,8 @@ pub enum RestrictionFormat {
 pub struct Sessions {
     /// `--session`: what a session is named after, and so who shares one.
     pub naming: SessionNaming,
+    /// What it says of its pod beside that.
+    pub attribution: Attribution,
     /// `--iam-session-duration`: `DurationSeconds` of `AssumeRole`, 900 s..=43200 s; role chaining caps it at 3600 s.
     pub duration: Duration,
     /// Age at which a session is refreshed: `--iam-role-session-ttl`, or half of the duration.
@@ -187,6 +189,10 @@ pub struct Sessions {
     pub error_ttl: Duration,
     /// `--aws-region`: region of the STS endpoint; `None`: environment, profile or IMDS decide.
     pub region: Option<String>,
+    /// `--sts-rate`: calls to STS per second, 0.01..=1000. Zero: no limit.
+    pub sts_rate: f64,
+    /// `--sts-concurrency`: calls to STS under way at once, 1..=1000. Zero: no limit.
+    pub sts_concurrency: usize,
 }
 
 /// What a session is named after.
@@ -194,8 +200,67 @@ pub struct Sessions {
 pub enum SessionNaming {
     /// Namespace, pod and a short hash of the UID: every pod its own session.
     Pod,
+    /// Namespace and controller (Deployment, `StatefulSet` and so on): its pods on a node share a session.
+    Workload,
     /// kube2iam's name, made of the node's address: one session per role and node.
     Role,
+}
+
+/// What sessions say of their pods beside their name. Nothing by default: each needs more of a role's trust policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attribution {
+    /// `--session-tags`.
+    pub tags: Vec<TagSource>,
+    /// `--session-tag-labels`: keys of pods' labels that become tags; none that reads like one of [`TagSource::key`].
+    pub labels: Vec<String>,
+    /// `--session-tags-transitive`: the tags follow into roles that the session assumes.
+    pub transitive: bool,
+    /// `--source-identity`.
+    pub source_identity: Option<SourceIdentity>,
+    /// `--cluster-name`; there where `tags` has [`TagSource::Cluster`].
+    pub cluster: Option<String>,
+    /// `--node`; there where `tags` has [`TagSource::Node`].
+    pub node: Option<String>,
+}
+
+/// What a session tag says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TagSource {
+    /// `--cluster-name`.
+    Cluster,
+    /// The pod's namespace.
+    Namespace,
+    /// The pod's service account.
+    ServiceAccount,
+    /// The pod's name.
+    Pod,
+    /// The pod's UID.
+    Uid,
+    /// `--node`.
+    Node,
+}
+
+impl TagSource {
+    /// The tag's key: EKS Pod Identity's where it has one, and always with the prefix that no label's tag may have.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Cluster => "kubernetes-cluster",
+            Self::Namespace => "kubernetes-namespace",
+            Self::ServiceAccount => "kubernetes-service-account",
+            Self::Pod => "kubernetes-pod-name",
+            Self::Uid => "kubernetes-pod-uid",
+            Self::Node => "kubernetes-node",
+        }
+    }
+}
+
+/// `--source-identity`: what `SourceIdentity` is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceIdentity {
+    /// The pod, as [`SessionNaming::Pod`] names it.
+    Pod,
+    /// Namespace and service account.
+    ServiceAccount,
 }
 
 /// The real metadata service.

@@ -2,6 +2,7 @@
 //! flags are taken apart field by field (`let Self { .. } = self`), so that a flag that nobody judges does not compile.
 //! Pure: reads no file, asks nothing of the network.
 
+mod attribution;
 mod metadata;
 mod pods;
 mod roles;
@@ -45,8 +46,8 @@ impl AgentArgs {
         let node = node.judge(&mut check, &pods);
         let listen = listen.judge(&mut check, &node);
         let roles = roles.judge(&mut check);
-        let annotations = annotations.judge(&mut check);
-        let sessions = sessions.judge(&mut check);
+        let sessions = sessions.judge(&mut check, &node);
+        let annotations = annotations.judge(&mut check, &sessions.attribution);
         let interception = interception.judge(&mut check, &node, &listen);
         let startup = startup.judge(&mut check, &node, &pods);
         let (metadata, state_dir) = metadata.judge(&mut check);

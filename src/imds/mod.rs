@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use crate::authorize::{Grant, Policy};
 use crate::clock::Clock;
 use crate::config::{AccessLog, Imdsv2, Node};
-use crate::credentials::Credentials;
+use crate::credentials::{Credentials, audit};
 use crate::index::{Entry, Lookup, Reader};
 use crate::metrics::{Handler, Metrics};
 use crate::reason::Reason;
@@ -164,7 +164,7 @@ impl Imds {
         self.check_token(connection, ask, &pod)?;
         match route {
             Route::RoleList => Ok(document::text(self.policy.presented(&grant(&pod)?.role))),
-            Route::Role(requested) => self.credentials(requested, grant(&pod)?, ask).await,
+            Route::Role(requested) => self.credentials(requested, &pod, ask).await,
             Route::IamInfo => Ok(document::text(document::iam_info(
                 &grant(&pod)?.role,
                 self.clock.now(),
@@ -275,18 +275,21 @@ impl Imds {
     async fn credentials(
         &self,
         requested: &str,
-        grant: &Arc<Grant>,
+        pod: &Entry<Grant>,
         ask: &Ask<'_>,
     ) -> Result<Reply, Refusal> {
+        let grant = grant(pod)?;
         if !self.policy.names(requested, &grant.role) {
             return Err(Reason::NotThePodsRole {
                 requested: requested.to_owned(),
             }
             .into());
         }
-        Ok(document::text(
-            self.credentials.obtain(grant, ask.deadline).await?,
-        ))
+        let issued = self.credentials.obtain(grant, ask.deadline).await?;
+        if pod.mark.set(issued.serial) {
+            audit::handed_out(&pod.workload, grant, &issued);
+        }
+        Ok(document::text(issued.body()))
     }
 
     /// kube2iam's /healthz, for manifests that probe it on this port. Says nothing to pods.

@@ -5,6 +5,7 @@
 //! watch time, by the function that the index is given: it knows neither roles nor AWS. It never guesses: an address
 //! that two live pods claim belongs to neither.
 
+mod mark;
 mod reader;
 mod snapshot;
 #[cfg(test)]
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use crate::reason::Reason;
 use crate::workload::{Namespace, PodUid, Workload};
 
+pub use mark::Mark;
 pub use reader::Reader;
 pub use snapshot::{Entry, Lookup, Snapshot};
 
@@ -137,17 +139,14 @@ impl<G: Eq + Hash> Index<G> {
     }
 
     fn put_pod(&mut self, pod: Workload) {
-        if self
-            .next
-            .pods
-            .get(&pod.uid)
-            .is_some_and(|known| known.workload == pod)
-        {
+        let known = self.next.pods.get(&pod.uid);
+        if known.is_some_and(|known| known.workload == pod) {
             return;
         }
+        let mark = known.map(|known| known.mark.clone()).unwrap_or_default();
         self.remove_pod(&pod.uid);
         let decision = (self.decide)(&pod, self.next.namespaces.get(&pod.namespace));
-        self.next.insert(pod, decision);
+        self.next.insert(pod, decision, mark);
         self.changed = true;
     }
 
@@ -169,7 +168,7 @@ impl<G: Eq + Hash> Index<G> {
             let decision = (self.decide)(pod, self.next.namespaces.get(&pod.namespace));
             if decision != entry.decision {
                 self.next.remove(&pod.uid);
-                self.next.insert(pod.clone(), decision);
+                self.next.insert(pod.clone(), decision, entry.mark.clone());
                 self.changed = true;
             }
         }

@@ -8,7 +8,7 @@ use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::Decision;
+use super::{Decision, Mark};
 use crate::reason::Reason;
 use crate::workload::{Namespace, PodUid, Workload};
 
@@ -19,6 +19,8 @@ pub struct Entry<G> {
     pub workload: Workload,
     /// What it is granted, or why it gets nothing.
     pub decision: Decision<G>,
+    /// What of the decision the pod has been given last; for those who give.
+    pub mark: Mark,
 }
 
 /// Who owns an address.
@@ -97,16 +99,50 @@ impl<G> Snapshot<G> {
     pub fn wanted(&self) -> impl ExactSizeIterator<Item = &Arc<G>> {
         self.wanted.keys()
     }
+
+    /// The live pods with this grant, in no order.
+    pub fn pods_granted<'a>(&'a self, grant: &'a G) -> impl Iterator<Item = &'a Workload>
+    where
+        G: PartialEq,
+    {
+        self.pods
+            .values()
+            .filter(|entry| is_live(&entry.workload))
+            .filter(move |entry| entry.decision.as_deref().is_ok_and(|it| it == grant))
+            .map(|entry| &entry.workload)
+    }
+
+    /// What is granted to the live pods that people have changed since `earlier`: the pod is new, or its annotations,
+    /// labels or namespace are not what they were. What the kubelet reports of a pod does not count.
+    pub fn changed_since<'a>(&'a self, earlier: &'a Self) -> impl Iterator<Item = &'a Arc<G>> {
+        let has_changed = |entry: &&'a Arc<Entry<G>>| {
+            let pod = &entry.workload;
+            let before = earlier.pods.get(&pod.uid);
+            before.is_none_or(|before| {
+                let before = &before.workload;
+                before.annotations != pod.annotations || before.labels != pod.labels
+            }) || self.namespaces.get(&pod.namespace) != earlier.namespaces.get(&pod.namespace)
+        };
+        self.pods
+            .values()
+            .filter(|entry| is_live(&entry.workload))
+            .filter(has_changed)
+            .filter_map(|entry| entry.decision.as_ref().ok())
+    }
 }
 
 impl<G: Eq + Hash> Snapshot<G> {
     /// Adds a pod that is not in the snapshot.
-    pub(super) fn insert(&mut self, workload: Workload, decision: Decision<G>) {
+    pub(super) fn insert(&mut self, workload: Workload, decision: Decision<G>, mark: Mark) {
         let decision = match decision {
             Ok(grant) if is_live(&workload) => Ok(self.want(grant)),
             other => other,
         };
-        let entry = Arc::new(Entry { workload, decision });
+        let entry = Arc::new(Entry {
+            workload,
+            decision,
+            mark,
+        });
         let addresses = owned_addresses(&entry.workload);
         if !addresses.is_empty() {
             let owners = Arc::make_mut(&mut self.owners);

@@ -69,7 +69,13 @@ impl Step {
     fn needs(self) -> &'static [Part] {
         match self {
             Self::Parts => &Part::ALL,
-            Self::Tests => &[Part::KubeApiserver, Part::Etcd, Part::Python, Part::Helm],
+            Self::Tests => &[
+                Part::KubeApiserver,
+                Part::Etcd,
+                Part::Python,
+                Part::Helm,
+                Part::IamSimulate,
+            ],
             Self::Dependencies => &[Part::CargoDeny],
             Self::Fuzz => &[Part::CargoFuzz],
             Self::Format | Self::Lints | Self::Docs => &[],

@@ -1,5 +1,5 @@
-//! AWS IAM as podiam needs it: the names, the patterns and (later) the documents, each a type that can only hold what
-//! AWS would accept. Pure: no I/O, no clock, no async; the agent and its command line build on it.
+//! AWS IAM as podiam needs it: the names, the patterns and the documents, each a type that can only hold what AWS would
+//! accept. Pure: no I/O, no clock, no async; the agent and its command line build on it.
 //!
 //! | module | owns |
 //! |---|---|
@@ -10,16 +10,24 @@
 //! | `glob`, `pattern` | [`RolePattern`], which roles a namespace may have |
 //! | `session` | [`SessionName`], what `CloudTrail` shows |
 //! | `external_id` | [`ExternalId`] |
+//! | [`policy`] | policy documents as types, and how long IAM lets them be |
+//! | [`documents`] | what podiam makes: the nodes' policy, trust policies, workloads' roles |
+//! | [`render`] | the formats: JSON, HCL, CloudFormation, AWS CLI |
+//! | [`lint`] | what is dangerous in documents that exist |
 
 mod arn;
 mod base;
 mod charset;
 mod complete;
+pub mod documents;
 mod external_id;
 mod fnv;
 mod glob;
+pub mod lint;
 mod partition;
 mod pattern;
+pub mod policy;
+pub mod render;
 mod session;
 
 pub use arn::{ArnError, RoleArn};

@@ -5,8 +5,10 @@ use podiam_iam::{BaseArn, CompleteError, RoleArn};
 use super::given;
 use crate::config::check::{self, Check};
 use crate::config::flags::{AnnotationFlags, RoleFlags};
-use crate::config::{Discoverable, RestrictionFormat, Roles, values};
-use crate::workload::{AnnotationKeys, IMDSV2_ANNOTATION};
+use crate::config::{Attribution, Discoverable, RestrictionFormat, Roles, values};
+use crate::workload::{
+    AnnotationKeys, IMDSV2_ANNOTATION, SESSION_POLICY_ANNOTATION, SESSION_POLICY_ARNS_ANNOTATION,
+};
 
 impl RoleFlags {
     pub(super) fn judge(self, check: &mut Check) -> Roles {
@@ -122,7 +124,7 @@ fn restriction_format(check: &mut Check, value: &str) -> RestrictionFormat {
 }
 
 impl AnnotationFlags {
-    pub(super) fn judge(self, check: &mut Check) -> AnnotationKeys {
+    pub(super) fn judge(self, check: &mut Check, attribution: &Attribution) -> AnnotationKeys {
         let Self {
             iam_role_key,
             iam_external_id,
@@ -146,18 +148,21 @@ impl AnnotationFlags {
             ("iam-role-key", &iam_role_key),
             ("iam-external-id", &iam_external_id),
         ] {
-            if key == IMDSV2_ANNOTATION {
-                check.problem(
-                    flag,
-                    Some(key),
-                    "is the annotation by which a pod asks for IMDSv2 only; choose another key",
-                );
+            let ours = [
+                (IMDSV2_ANNOTATION, "asks for IMDSv2 only"),
+                (SESSION_POLICY_ANNOTATION, "narrows its session"),
+                (SESSION_POLICY_ARNS_ANNOTATION, "narrows its session"),
+            ];
+            if let Some((_, what)) = ours.iter().find(|(ours, _)| ours == key) {
+                let right = format!("is the annotation by which a pod {what}; choose another key");
+                check.problem(flag, Some(key), right);
             }
         }
         AnnotationKeys {
             role: iam_role_key,
             external_id: iam_external_id,
             allowed_roles: namespace_key,
+            labels: attribution.labels.clone(),
         }
     }
 }

@@ -39,6 +39,8 @@ impl Pod {
             host_network: false,
             terminal: false,
             annotations: PodAnnotations::default(),
+            labels: Box::default(),
+            owner: None,
         })
     }
 

@@ -24,17 +24,20 @@ pub(crate) enum Part {
     CargoCyclonedx,
     /// `cargo auditable`, which writes the names of dependencies into the image's program.
     CargoAuditable,
+    /// The policy engine that judges IAM documents, for Node.js.
+    IamSimulate,
 }
 
 impl Part {
     /// Every part that the tests run, the slowest to build first.
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::KubeApiserver,
         Self::Helm,
         Self::CargoDeny,
         Self::Etcd,
         Self::Python,
         Self::CargoFuzz,
+        Self::IamSimulate,
     ];
 
     /// The name people know it by.
@@ -48,6 +51,7 @@ impl Part {
             Self::CargoDeny => "cargo-deny",
             Self::CargoCyclonedx => "cargo-cyclonedx",
             Self::CargoAuditable => "cargo-auditable",
+            Self::IamSimulate => "iam-simulate",
         }
     }
 
@@ -62,6 +66,7 @@ impl Part {
             Self::CargoDeny => "0.20.2",
             Self::CargoCyclonedx => "0.5.9",
             Self::CargoAuditable => "0.7.7",
+            Self::IamSimulate => "0.1.173",
         }
     }
 
@@ -84,6 +89,16 @@ impl Part {
                 ("go.mod", include_str!("../../parts/helm/go.mod")),
                 ("go.sum", include_str!("../../parts/helm/go.sum")),
             ],
+            Self::IamSimulate => &[
+                (
+                    "package.json",
+                    include_str!("../../parts/iam-simulate/package.json"),
+                ),
+                (
+                    "package-lock.json",
+                    include_str!("../../parts/iam-simulate/package-lock.json"),
+                ),
+            ],
             Self::CargoFuzz | Self::CargoDeny | Self::CargoCyclonedx | Self::CargoAuditable => &[],
         }
     }
@@ -104,14 +119,15 @@ impl Part {
     }
 
     /// The program to run. For Python it is the interpreter (`-m moto.server`, `-m awscli`): the scripts beside it hold
-    /// the path of the folder they were installed in, which is not where they end.
+    /// the path of the folder they were installed in, which is not where they end. For what Node.js runs it is the file
+    /// from whose folder packages are found.
     pub(crate) fn program(self, cache: &Path) -> PathBuf {
-        let name = if self == Self::Python {
-            "python3"
-        } else {
-            self.name()
-        };
-        self.folder(cache).join("bin").join(name)
+        let folder = self.folder(cache);
+        match self {
+            Self::Python => folder.join("bin/python3"),
+            Self::IamSimulate => folder.join("package.json"),
+            _ => folder.join("bin").join(self.name()),
+        }
     }
 }
 

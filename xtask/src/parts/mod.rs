@@ -6,6 +6,7 @@ mod cargo_tool;
 pub(crate) mod catalog;
 pub(crate) mod debian;
 mod golang;
+mod node;
 mod python;
 
 use std::collections::VecDeque;
@@ -154,6 +155,7 @@ fn build(part: Part, cache: &Path) -> Result<()> {
         Part::Etcd => golang::build_etcd(part, &partial, &log),
         Part::Helm => golang::build_helm(part, &partial, &log),
         Part::KubeApiserver => golang::build_kube_apiserver(part, &partial, &log),
+        Part::IamSimulate => node::install(&partial, &log),
         Part::CargoFuzz | Part::CargoDeny | Part::CargoCyclonedx | Part::CargoAuditable => {
             cargo_tool::install(part, &partial, &log)
         }
