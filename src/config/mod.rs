@@ -3,6 +3,7 @@
 
 mod check;
 mod cli;
+mod findings;
 mod flags;
 mod intercept;
 mod pflag;
@@ -18,9 +19,10 @@ use podiam_intercept::{Interfaces, Mode};
 
 pub use check::{Problem, Problems};
 pub use cli::{AgentArgs, Written};
+pub use findings::Finding;
 pub use intercept::{Install, InstallFlags, ModeFlags, PrintFlags};
 
-use crate::workload::AnnotationKeys;
+use crate::workload::{AnnotationKeys, RoleSource};
 
 /// What the agent was started as. It decides some defaults, and whether what kube2iam let pass is let pass here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,8 +151,26 @@ pub struct Roles {
     pub base: Discoverable<BaseArn>,
     /// `--default-role` (as written: a name, path and name, or ARN) or `--auto-discover-default-role`.
     pub default_role: Discoverable<String>,
+    /// `--role-sources`: who may name a role.
+    pub sources: Vec<RoleSource>,
     /// `--namespace-restrictions`: `None` when off.
     pub namespace_restrictions: Option<RestrictionFormat>,
+    /// Whether these restrictions refuse, or only tell. Meaningless when off.
+    pub enforcement: Enforcement,
+    /// `--namespace-permitted`: `None` when off.
+    pub permitted: Option<Enforcement>,
+    /// `--ceiling`: the file that no annotation can exceed.
+    pub ceiling: Option<PathBuf>,
+}
+
+/// What becomes of a guard's refusal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Enforcement {
+    /// The pod is refused.
+    #[default]
+    Enforce,
+    /// The pod is answered as if the guard were off; log and metric tell that it would have been refused.
+    Audit,
 }
 
 /// A value that is given, asked of the real IMDS at the start, or absent.

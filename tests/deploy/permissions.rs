@@ -118,7 +118,11 @@ async fn run(
         // What the agent does every half hour is seen as well.
         "--cache-resync-period=1s".to_owned(),
     ];
-    let about_kubernetes = ["--startup-taint=", "--namespace-restrictions"];
+    let about_kubernetes = [
+        "--startup-taint=",
+        "--namespace-restrictions",
+        "--role-sources=",
+    ];
     let args = rendered.args().into_iter();
     flags.extend(
         args.filter(|arg| about_kubernetes.iter().any(|flag| arg.starts_with(flag)))
@@ -170,6 +174,9 @@ async fn the_agent_uses_every_right_that_the_chart_grants_and_needs_no_other() {
     let cluster = Cluster::without_streaming_lists().await;
     let restricted = json!({"extraArgs": {"namespace-restrictions": ""}});
     run(&cluster, "podiam", restricted, Clone::clone).await;
+    // Those on service accounts are for roles that they name.
+    let sources = json!({"extraArgs": {"role-sources": ["pod", "service-account"]}});
+    run(&cluster, "podiam-accounts", sources, Clone::clone).await;
     // Rights on nodes are for the startup taint alone.
     run(
         &cluster,

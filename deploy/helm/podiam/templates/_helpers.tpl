@@ -109,6 +109,14 @@ ports and `verbose` win over extraArgs.
 {{- toJson $hooks -}}
 {{- end -}}
 
+{{/* Whether service accounts may name roles, so that the agent reads them: "true" or nothing. */}}
+{{- define "podiam.readsAccounts" -}}
+{{- $sources := default (get .Values.extraEnv "PODIAM_ROLE_SOURCES") (get .Values.extraArgs "role-sources") -}}
+{{- if $sources -}}
+{{- if regexMatch "service-account|eks" (include "podiam.text" $sources) -}}true{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Whether the new agent starts beside the old one: not with Cilium, whose policy needs a port in the pod's spec. */}}
 {{- define "podiam.updateStrategy" -}}
 {{- $surge := and (kindIs "invalid" .Values.maxUnavailable) (ne (include "podiam.mode" .) "cilium") -}}
