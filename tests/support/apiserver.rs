@@ -24,6 +24,10 @@ use super::pki::{Authority, signing_key};
 use super::process::Process;
 use super::{PATIENCE, eventually, free_address, pods};
 
+/// What the API server writes down: who asked for what, of the requests of `ServiceAccounts`.
+const AUDIT: &str = r#"{"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"], "rules": [
+    {"level": "Metadata", "userGroups": ["system:serviceaccounts"]}, {"level": "None"}]}"#;
+
 /// Where ServiceAccount tokens are made: a namespace that every API server has.
 const ACCOUNTS: &str = "default";
 
@@ -36,6 +40,7 @@ pub struct Cluster {
     address: SocketAddr,
     authority: Authority,
     folder: TempDir,
+    flags: Vec<String>,
 }
 
 impl Cluster {
@@ -58,6 +63,14 @@ impl Cluster {
         cluster
     }
 
+    /// A cluster whose API server has no streaming lists, as those before Kubernetes 1.32 had none unless told.
+    pub async fn without_streaming_lists() -> Self {
+        let mut cluster = Self::prepare();
+        cluster.flags.push("--feature-gates=WatchList=false".into());
+        cluster.start_apiserver().await;
+        cluster
+    }
+
     /// A cluster whose API server does not run yet.
     pub fn prepare() -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -67,6 +80,7 @@ impl Cluster {
             .server(&["127.0.0.1", "localhost", "kubernetes.default.svc"])
             .write(folder.path(), "server");
         signing_key(folder.path(), "accounts");
+        fs::write(folder.path().join("audit.json"), AUDIT).unwrap();
         let client = free_address(Ipv4Addr::LOCALHOST);
         let peer = free_address(Ipv4Addr::LOCALHOST);
         let etcd = Process::spawn("etcd", &etcd(folder.path(), client, peer));
@@ -77,6 +91,7 @@ impl Cluster {
             address: free_address(Ipv4Addr::LOCALHOST),
             authority,
             folder,
+            flags: Vec::new(),
         }
     }
 
@@ -131,6 +146,11 @@ impl Cluster {
     /// The certificate of its authority, in PEM.
     pub fn authority(&self) -> &str {
         &self.authority.certificate
+    }
+
+    /// What `ServiceAccounts` have asked for so far: a JSON object (audit.k8s.io/v1, Event) a line.
+    pub fn audit_log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("audit.log")).unwrap_or_default()
     }
 
     /// A client that may do everything. It belongs to the runtime of the test that asked for it.
@@ -251,8 +271,11 @@ impl Cluster {
                 file("accounts.key")
             ),
             "--service-cluster-ip-range=10.96.0.0/16".into(),
+            format!("--audit-policy-file={}", file("audit.json")),
+            format!("--audit-log-path={}", file("audit.log")),
             "--profiling=false".into(),
         ]);
+        command.args(&self.flags);
         command
     }
 }

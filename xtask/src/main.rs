@@ -1,4 +1,4 @@
-//! podiam's chores: `cargo xtask demo | test | bench | simulate | fuzz | parts`. Each has a file of its own; this one only dispatches.
+//! podiam's chores, `cargo xtask CHORE`. Each has a file of its own; this one only dispatches.
 
 #![allow(
     clippy::print_stdout,
@@ -7,8 +7,10 @@
 )]
 
 mod bench;
+mod chart;
 mod demo;
 mod fuzz;
+mod image;
 mod parts;
 mod progress;
 mod simulate;
@@ -39,6 +41,10 @@ enum Xtask {
     Simulate(simulate::Args),
     /// Runs the fuzz targets
     Fuzz(fuzz::Args),
+    /// Writes deploy/kubernetes/podiam.yaml out of the Helm chart
+    Chart,
+    /// Builds the container image into dist/, without a Docker daemon
+    Image(image::Args),
     /// Fetches and builds the real parts that the tests run (`test` does so by itself)
     Parts,
 }
@@ -50,6 +56,8 @@ fn main() -> ExitCode {
         Xtask::Bench(args) => bench::run(&args),
         Xtask::Simulate(args) => simulate::run(&args),
         Xtask::Fuzz(args) => fuzz::run(&args),
+        Xtask::Chart => chart::run(),
+        Xtask::Image(args) => image::run(&args),
         Xtask::Parts => fetch_parts(),
     };
     match result {

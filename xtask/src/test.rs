@@ -73,6 +73,7 @@ impl Step {
                 Part::KubeApiserver,
                 Part::Etcd,
                 Part::Python,
+                Part::Helm,
                 Part::IamSimulate,
             ],
             Self::Dependencies => &[Part::CargoDeny],

@@ -9,7 +9,7 @@ use anyhow::Result;
 use super::Log;
 use super::catalog::Part;
 
-/// Installs one. Unoptimised: both are quick enough so, and compile in half the time.
+/// Installs one. Unoptimised: they are quick enough so, and compile in half the time.
 pub(super) fn install(part: Part, folder: &Path, log: &Log) -> Result<()> {
     let target = folder.join("target");
     log.run(

@@ -14,18 +14,25 @@ pub(crate) enum Part {
     Etcd,
     /// The Kubernetes API server.
     KubeApiserver,
+    /// Helm, which renders the chart.
+    Helm,
     /// `cargo fuzz`.
     CargoFuzz,
     /// `cargo deny`.
     CargoDeny,
+    /// `cargo cyclonedx`, which writes the image's bill of materials.
+    CargoCyclonedx,
+    /// `cargo auditable`, which writes the names of dependencies into the image's program.
+    CargoAuditable,
     /// The policy engine that judges IAM documents, for Node.js.
     IamSimulate,
 }
 
 impl Part {
-    /// Every part, the slowest to build first.
-    pub(crate) const ALL: [Self; 6] = [
+    /// Every part that the tests run, the slowest to build first.
+    pub(crate) const ALL: [Self; 7] = [
         Self::KubeApiserver,
+        Self::Helm,
         Self::CargoDeny,
         Self::Etcd,
         Self::Python,
@@ -39,8 +46,11 @@ impl Part {
             Self::Python => "python",
             Self::Etcd => "etcd",
             Self::KubeApiserver => "kube-apiserver",
+            Self::Helm => "helm",
             Self::CargoFuzz => "cargo-fuzz",
             Self::CargoDeny => "cargo-deny",
+            Self::CargoCyclonedx => "cargo-cyclonedx",
+            Self::CargoAuditable => "cargo-auditable",
             Self::IamSimulate => "iam-simulate",
         }
     }
@@ -51,8 +61,11 @@ impl Part {
             Self::Python => "moto-5.2.5",
             Self::Etcd => "3.6.8",
             Self::KubeApiserver => "1.34.4",
+            Self::Helm => "3.19.5",
             Self::CargoFuzz => "0.13.2",
             Self::CargoDeny => "0.20.2",
+            Self::CargoCyclonedx => "0.5.9",
+            Self::CargoAuditable => "0.7.7",
             Self::IamSimulate => "0.1.173",
         }
     }
@@ -72,6 +85,10 @@ impl Part {
                 ("go.mod", include_str!("../../parts/kube-apiserver/go.mod")),
                 ("go.sum", include_str!("../../parts/kube-apiserver/go.sum")),
             ],
+            Self::Helm => &[
+                ("go.mod", include_str!("../../parts/helm/go.mod")),
+                ("go.sum", include_str!("../../parts/helm/go.sum")),
+            ],
             Self::IamSimulate => &[
                 (
                     "package.json",
@@ -82,7 +99,7 @@ impl Part {
                     include_str!("../../parts/iam-simulate/package-lock.json"),
                 ),
             ],
-            Self::CargoFuzz | Self::CargoDeny => &[],
+            Self::CargoFuzz | Self::CargoDeny | Self::CargoCyclonedx | Self::CargoAuditable => &[],
         }
     }
 

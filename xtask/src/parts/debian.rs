@@ -18,7 +18,7 @@ pub(crate) struct Program {
 }
 
 /// All of them.
-pub(crate) const PROGRAMS: [Program; 11] = [
+pub(crate) const PROGRAMS: [Program; 13] = [
     Program {
         name: "ip",
         package: "iproute2",
@@ -60,6 +60,16 @@ pub(crate) const PROGRAMS: [Program; 11] = [
         purpose: "links",
     },
     Program {
+        name: "promtool",
+        package: "prometheus",
+        purpose: "judges the alerts and the queries of the dashboard",
+    },
+    Program {
+        name: "prometheus",
+        package: "prometheus",
+        purpose: "scrapes an agent, and calls",
+    },
+    Program {
         name: "python3",
         package: "python3",
         purpose: "runs moto, boto3 and the AWS CLI",
@@ -75,6 +85,27 @@ pub(crate) const PROGRAMS: [Program; 11] = [
         purpose: "fetches that engine",
     },
 ];
+
+/// What the image needs.
+pub(crate) const IMAGE: [Program; 2] = [
+    Program {
+        name: "musl-gcc",
+        package: "musl-tools",
+        purpose: "compiles the C in the image's program",
+    },
+    Program {
+        name: "chroot",
+        package: "coreutils",
+        purpose: "runs the image's program with nothing else",
+    },
+];
+
+/// What the image for another processor needs beside.
+pub(crate) const IMAGE_ARM64: [Program; 1] = [Program {
+    name: "aarch64-linux-gnu-gcc",
+    package: "gcc-aarch64-linux-gnu",
+    purpose: "compiles the C in the image's program for arm64",
+}];
 
 /// Makes sure that the programs are there.
 pub(crate) fn ensure(programs: &[Program]) -> Result<()> {

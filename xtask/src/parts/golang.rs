@@ -17,6 +17,23 @@ pub(super) fn build_etcd(part: Part, folder: &Path, log: &Log) -> Result<()> {
     build(part, folder, log, "go.etcd.io/etcd/server/v3", "")
 }
 
+/// Builds helm. As in its release build, its version and that of the Kubernetes whose client it is built with are
+/// stamped in: without the latter it takes every cluster that it cannot ask for Kubernetes 1.20.
+pub(super) fn build_helm(part: Part, folder: &Path, log: &Log) -> Result<()> {
+    let module = "-X helm.sh/helm/v3";
+    let kubernetes = |package: &str| {
+        let stamp = format!("{module}/pkg/{package}.k8sVersion");
+        format!(" {stamp}Major=1 {stamp}Minor=34")
+    };
+    let stamps = format!(
+        " {module}/internal/version.version=v{}{}{}",
+        part.version(),
+        kubernetes("chartutil"),
+        kubernetes("lint/rules")
+    );
+    build(part, folder, log, "helm.sh/helm/v3/cmd/helm", &stamps)
+}
+
 /// Builds kube-apiserver. Its version is stamped in, as its release build does: without it the server says v0.0.0 and
 /// clients and feature gates that compare versions go astray.
 pub(super) fn build_kube_apiserver(part: Part, folder: &Path, log: &Log) -> Result<()> {
@@ -57,7 +74,7 @@ fn build(part: Part, folder: &Path, log: &Log, package: &str, stamps: &str) -> R
 /// Fails where Go is missing or too old, and names the version that is needed.
 fn check_version() -> Result<()> {
     let needed = format!(
-        "Go {}.{} or newer is needed to build the Kubernetes API server",
+        "Go {}.{} or newer is needed to build etcd, the Kubernetes API server and Helm",
         OLDEST.0, OLDEST.1
     );
     let output = Command::new("go")

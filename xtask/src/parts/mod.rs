@@ -153,9 +153,12 @@ fn build(part: Part, cache: &Path) -> Result<()> {
     match part {
         Part::Python => python::install(&partial, &log),
         Part::Etcd => golang::build_etcd(part, &partial, &log),
+        Part::Helm => golang::build_helm(part, &partial, &log),
         Part::KubeApiserver => golang::build_kube_apiserver(part, &partial, &log),
         Part::IamSimulate => node::install(&partial, &log),
-        Part::CargoFuzz | Part::CargoDeny => cargo_tool::install(part, &partial, &log),
+        Part::CargoFuzz | Part::CargoDeny | Part::CargoCyclonedx | Part::CargoAuditable => {
+            cargo_tool::install(part, &partial, &log)
+        }
     }?;
     fs::rename(&partial, &folder).context("cannot move the finished part to its place")
 }
