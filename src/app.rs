@@ -21,6 +21,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Discoverable, Interception, Listen, LogFormat};
 use crate::credentials::{Credentials, Observer, Terms};
 use crate::handover::{self, Port};
+use crate::identity::{self, Identity};
 use crate::imds::allow::AllowList;
 use crate::imds::token::{KeyError, Tokens};
 use crate::imds::{Imds, server};
@@ -157,6 +158,7 @@ async fn start(config: Config, drain: Drain) -> Result<Vec<JoinHandle<()>>, AppE
     let listening = readiness.condition("pods-port");
     let rules_in_place = readiness.condition("interception");
     let instance_profile = readiness.condition("instance-profile");
+    let told_apart = readiness.condition("identity");
     let self_test = config
         .startup
         .self_test_interval
@@ -188,8 +190,11 @@ async fn start(config: Config, drain: Drain) -> Result<Vec<JoinHandle<()>>, AppE
         Arc::clone(&metrics) as _,
         Handle::current(),
     );
+    let is_intercepted = config.interception.mode.writes_rules();
+    let identity = Arc::new(Identity::new(config.identity, is_intercepted)?);
     let imds = Arc::new(Imds {
         pods: pods.clone(),
+        identity: Arc::clone(&identity),
         policy,
         credentials: credentials.clone(),
         tokens,
@@ -205,15 +210,7 @@ async fn start(config: Config, drain: Drain) -> Result<Vec<JoinHandle<()>>, AppE
     let _ = answers.set(Arc::clone(&imds));
 
     if let Some((interval, condition)) = self_test {
-        let (address, own) = (config.listen.pods, config.listen.data_workers);
-        let known = pods.clone();
-        let setup = selftest::Setup {
-            prover,
-            is_pod: Arc::new(move |address| known.lookup(address).is_settled()),
-            covers_own: covers(&config.interception, probe::OWN_INTERFACE),
-            is_shared: Arc::new(move || handover::others(address, own) > 0),
-            interval,
-        };
+        let setup = self_test_setup(&config, prover, pods.clone(), interval);
         let (readiness, metrics) = (readiness.clone(), Arc::clone(&metrics));
         tokio::spawn(async move {
             // Before that it could only find what is known: pods' requests do not get here yet.
@@ -226,6 +223,7 @@ async fn start(config: Config, drain: Drain) -> Result<Vec<JoinHandle<()>>, AppE
         credentials.clone(),
         Arc::clone(&metrics),
     ));
+    tokio::spawn(identity::follow(identity, pods.clone(), told_apart));
     tokio::spawn(check_node_credentials(sts, node_credentials));
     let (status, seen) = channel::channel(SourceStatus::default());
     tokio::spawn(report::source(
@@ -246,6 +244,22 @@ async fn start(config: Config, drain: Drain) -> Result<Vec<JoinHandle<()>>, AppE
         metrics,
     ));
     Ok(workers)
+}
+
+fn self_test_setup(
+    config: &Config,
+    prover: Arc<Prover>,
+    known: Reader<Grant>,
+    interval: Duration,
+) -> selftest::Setup {
+    let (address, own) = (config.listen.pods, config.listen.data_workers);
+    selftest::Setup {
+        prover,
+        is_pod: Arc::new(move |address| known.lookup(address).is_settled()),
+        covers_own: covers(&config.interception, probe::OWN_INTERFACE),
+        is_shared: Arc::new(move || handover::others(address, own) > 0),
+        interval,
+    }
 }
 
 async fn watch_pods(

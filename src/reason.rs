@@ -24,6 +24,26 @@ pub enum Reason {
         "the address belongs to another pod than when the connection was opened; connect again"
     )]
     PodChanged,
+    /// The connection did not get here by the metadata service's address.
+    #[error("the agent answers only what is sent to the metadata service's address")]
+    NotIntercepted,
+    /// The connection came in on another link than the pod's: its address is used by another pod by now, of which the
+    /// watch has not told yet, or was taken.
+    #[error(
+        "the connection did not come in on the link of the pod that has this address; ask again"
+    )]
+    WrongLink,
+    /// The pod's own network namespace does not have the connection, for one of the same two causes.
+    #[error("the pod that has this address did not open this connection; ask again")]
+    NotThePodsConnection,
+    /// The pod shares its link with others, and the agent has no other means to tell them apart.
+    #[error(
+        "pods that share a link cannot be told apart on this node; the agent's log says what to grant"
+    )]
+    SharedLink,
+    /// Where the pod is has not been learned yet.
+    #[error("it is not known yet where the pod at this address is; ask again")]
+    IdentityPending,
     /// No annotation and no default role.
     #[error("the pod has no annotation {key:?} and there is no default role")]
     NoRole {
@@ -122,6 +142,11 @@ impl Reason {
             Self::AmbiguousAddress => "ambiguous-address",
             Self::NodeAddress => "node-address",
             Self::PodChanged => "pod-changed",
+            Self::NotIntercepted => "not-intercepted",
+            Self::WrongLink => "wrong-link",
+            Self::NotThePodsConnection => "not-the-pods-connection",
+            Self::SharedLink => "shared-link",
+            Self::IdentityPending => "identity-pending",
             Self::NoRole { .. } => "no-role",
             Self::OptedOut { .. } => "opted-out",
             Self::MalformedRole { .. } => "malformed-role",
@@ -148,6 +173,7 @@ impl Reason {
             Self::NoRole { .. } | Self::OptedOut { .. } => 404,
             Self::TokenInvalid => 401,
             Self::NodeAddress
+            | Self::NotIntercepted
             | Self::MalformedRole { .. }
             | Self::NoBaseArn { .. }
             | Self::MalformedExternalId { .. }
@@ -159,6 +185,10 @@ impl Reason {
             Self::UnknownPod
             | Self::AmbiguousAddress
             | Self::PodChanged
+            | Self::WrongLink
+            | Self::NotThePodsConnection
+            | Self::SharedLink
+            | Self::IdentityPending
             | Self::UnknownNamespace { .. }
             | Self::StsUnavailable
             | Self::StsThrottled

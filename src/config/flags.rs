@@ -41,6 +41,8 @@ pub(super) struct Flags {
     #[command(flatten)]
     pub(super) interception: InterceptionFlags,
     #[command(flatten)]
+    pub(super) identity: IdentityFlags,
+    #[command(flatten)]
     pub(super) startup: StartupFlags,
     #[command(flatten)]
     pub(super) metadata: MetadataFlags,
@@ -239,6 +241,21 @@ pub(super) struct InterceptionFlags {
     /// [default: none]
     #[arg(long, value_name = "MODE", help_heading = PODIAM)]
     pub(super) intercept: Option<String>,
+}
+
+/// By what a connection is known to be its pod's.
+#[derive(Args)]
+#[command(next_help_heading = PODIAM)]
+pub(super) struct IdentityFlags {
+    /// What proves that a connection is its pod's, beside its source address: interface (the link it came in on), netns
+    /// (the sockets of the pod's network namespace), auto (the one or the other), or ip (nothing)
+    #[arg(long, value_name = "PROOF", default_value = "auto")]
+    pub(super) identity: String,
+
+    /// Let the source address be enough where pods share a bridge and the agent may not look into their network namespaces:
+    /// a pod with NET_RAW can then take its neighbour's role
+    #[arg(long, value_name = SWITCH, default_value = "false")]
+    pub(super) allow_shared_bridge: String,
 }
 
 /// What the agent proves, and what it does once it is ready.

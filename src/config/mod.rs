@@ -50,6 +50,8 @@ pub struct Config {
     pub metadata: Metadata,
     /// How the pods' requests reach us.
     pub interception: Interception,
+    /// By what a connection is known to be its pod's.
+    pub identity: Identification,
     /// What the agent proves, and what it does once it is ready.
     pub startup: Startup,
     /// Logs.
@@ -243,6 +245,28 @@ pub struct Interception {
     pub mode: Mode,
     /// `--host-interface`: the interfaces that pods come in on.
     pub interfaces: Interfaces,
+}
+
+/// By what a connection is known to be its pod's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identification {
+    /// `--identity`.
+    pub mode: IdentityMode,
+    /// `--allow-shared-bridge`: where pods share a link and nothing tells them apart, the source address is enough.
+    pub allow_shared_bridge: bool,
+}
+
+/// `--identity`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdentityMode {
+    /// The source address alone, as kube2iam does.
+    Ip,
+    /// The link that a connection came in on.
+    Interface,
+    /// The sockets of the pod's own network namespace.
+    Netns,
+    /// The link where it is the pod's own, else the namespace.
+    Auto,
 }
 
 /// What the agent proves, and what it does once it is ready.

@@ -2,6 +2,7 @@
 //! flags are taken apart field by field (`let Self { .. } = self`), so that a flag that nobody judges does not compile.
 //! Pure: reads no file, asks nothing of the network.
 
+mod identity;
 mod metadata;
 mod pods;
 mod roles;
@@ -31,6 +32,7 @@ impl AgentArgs {
             annotations,
             sessions,
             interception,
+            identity,
             startup,
             metadata,
             logs,
@@ -48,6 +50,7 @@ impl AgentArgs {
         let annotations = annotations.judge(&mut check);
         let sessions = sessions.judge(&mut check);
         let interception = interception.judge(&mut check, &node, &listen);
+        let identity = identity.judge(&mut check);
         let startup = startup.judge(&mut check, &node, &pods);
         let (metadata, state_dir) = metadata.judge(&mut check);
         let logs = logs.judge(&mut check);
@@ -60,6 +63,7 @@ impl AgentArgs {
             sessions,
             metadata,
             interception,
+            identity,
             startup,
             logs,
             state_dir,

@@ -22,6 +22,7 @@ use crate::authorize::{Grant, Policy};
 use crate::clock::Clock;
 use crate::config::{AccessLog, Imdsv2, Node};
 use crate::credentials::Credentials;
+use crate::identity::{Facts, Identity};
 use crate::index::{Entry, Lookup, Reader};
 use crate::metrics::{Handler, Metrics};
 use crate::reason::Reason;
@@ -42,6 +43,8 @@ const PATIENCE: Duration = Duration::from_millis(400);
 pub struct Imds {
     /// Who is asking.
     pub pods: Reader<Grant>,
+    /// Whether a connection is the pod's.
+    pub identity: Arc<Identity>,
     /// Which role it may have; here only to compare names.
     pub policy: Arc<Policy>,
     /// What the role's credentials are.
@@ -66,8 +69,10 @@ pub struct Imds {
     pub clock: Clock,
 }
 
-/// The two ends of a connection, and the pod it belongs to.
+/// A connection, and the pod it belongs to.
 pub struct Connection {
+    /// What the kernel says about it.
+    pub facts: Facts,
     /// The address the connection came from.
     pub peer: IpAddr,
     /// The address it arrived at.
@@ -197,6 +202,7 @@ impl Imds {
         if self.is_node(connection) {
             return Err(Reason::NodeAddress);
         }
+        self.identity.expect_interception(&connection.facts)?;
         let mut found = self.pods.lookup(connection.peer);
         if !found.is_settled() {
             if matches!(found, Lookup::Unknown) {
@@ -213,7 +219,12 @@ impl Imds {
             }
         };
         trail.pod = Some(entry.clone());
-        if *connection.pod.get_or_init(|| entry.workload.uid.clone()) == entry.workload.uid {
+        let pod = &entry.workload;
+        if connection.pod.get().is_none() {
+            let proof = self.identity.admit(&connection.facts, pod, ask.deadline);
+            proof.await?;
+        }
+        if *connection.pod.get_or_init(|| pod.uid.clone()) == pod.uid {
             Ok(entry)
         } else {
             Err(Reason::PodChanged)

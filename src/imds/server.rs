@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use super::prompt::PromptStream;
 use super::{Connection, Imds, document};
+use crate::identity::Facts;
 use crate::lifecycle::Drain;
 
 /// How long a client may take to send a request's headers, from their first byte on or from the connection's start.
@@ -96,14 +97,15 @@ async fn accept_the_last(listener: &TcpListener, mut serve: impl FnMut(TcpStream
 
 async fn serve_connection(stream: TcpStream, peer: SocketAddr, imds: Arc<Imds>, mut drain: Drain) {
     let _open = imds.metrics.connection();
-    let Ok(local) = stream.local_addr() else {
+    let Ok(facts) = Facts::of(&stream, peer) else {
         return;
     };
     // Replies are one write each; waiting to fill a segment only delays them. An error leaves it as it was.
     let _ = stream.set_nodelay(true);
     let connection = Connection {
-        peer: peer.ip().to_canonical(),
-        local: local.ip().to_canonical(),
+        facts,
+        peer: facts.peer.ip(),
+        local: facts.local.ip(),
         pod: OnceLock::new(),
     };
     let leaving = drain.clone();

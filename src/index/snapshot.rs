@@ -103,11 +103,11 @@ impl<G: Eq + Hash> Snapshot<G> {
     /// Adds a pod that is not in the snapshot.
     pub(super) fn insert(&mut self, workload: Workload, decision: Decision<G>) {
         let decision = match decision {
-            Ok(grant) if is_live(&workload) => Ok(self.want(grant)),
+            Ok(grant) if workload.is_live() => Ok(self.want(grant)),
             other => other,
         };
         let entry = Arc::new(Entry { workload, decision });
-        let addresses = owned_addresses(&entry.workload);
+        let addresses = entry.workload.owned_addresses();
         if !addresses.is_empty() {
             let owners = Arc::make_mut(&mut self.owners);
             for address in addresses {
@@ -124,11 +124,11 @@ impl<G: Eq + Hash> Snapshot<G> {
         }
         let entry = Arc::make_mut(&mut self.pods).remove(uid)?;
         if let Ok(grant) = &entry.decision
-            && is_live(&entry.workload)
+            && entry.workload.is_live()
         {
             self.unwant(grant);
         }
-        let addresses = owned_addresses(&entry.workload);
+        let addresses = entry.workload.owned_addresses();
         if !addresses.is_empty() {
             let owners = Arc::make_mut(&mut self.owners);
             for address in addresses {
@@ -157,23 +157,6 @@ impl<G: Eq + Hash> Snapshot<G> {
             }
         }
     }
-}
-
-/// Whether a pod may use what it is granted: a terminal one has ended, and a hostNetwork one cannot be told from the node.
-fn is_live(pod: &Workload) -> bool {
-    !pod.terminal && !pod.host_network
-}
-
-/// The addresses that a pod owns: none unless it is live. The kubelet gives a terminal pod's address back while its
-/// status still shows it, and a hostNetwork pod shows the node's.
-fn owned_addresses(pod: &Workload) -> Vec<IpAddr> {
-    if !is_live(pod) {
-        return Vec::new();
-    }
-    let mut addresses: Vec<IpAddr> = pod.addresses.iter().map(IpAddr::to_canonical).collect();
-    addresses.sort_unstable();
-    addresses.dedup();
-    addresses
 }
 
 fn claim<G>(owners: &mut HashMap<IpAddr, Claim<G>>, address: IpAddr, entry: &Arc<Entry<G>>) {

@@ -9,11 +9,14 @@ pub mod connection;
 pub mod conntrack;
 pub mod handover;
 mod interfaces;
+pub mod links;
 pub mod iptables;
 mod netlink;
 pub mod nftables;
 pub mod probe;
+mod rtnetlink;
 mod rules;
+pub mod sockets;
 mod status;
 mod unwritten;
 
