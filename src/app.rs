@@ -18,11 +18,12 @@ use tokio::sync::watch as channel;
 use crate::admin::{self, Admin};
 use crate::authorize::{self, Grant, Policy};
 use crate::clock::Clock;
-use crate::config::{Config, Discoverable, Interception, Listen, LogFormat};
+use crate::config::{Config, Discoverable, Interception, Limits, Listen, LogFormat};
 use crate::credentials::{Credentials, Observer, Terms};
 use crate::handover::{self, Port};
 use crate::identity::{self, Identity};
 use crate::imds::allow::AllowList;
+use crate::imds::limits::Shares;
 use crate::imds::token::{KeyError, Tokens};
 use crate::imds::{Imds, server};
 use crate::index::{Index, Reader};
@@ -44,6 +45,9 @@ const RETRY: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// Between two looks at whether the node's own credentials can be had.
 const NODE_CREDENTIALS_CHECK: Duration = Duration::from_mins(1);
+
+/// Files of the agent that are no pod's connection: a socket for each pod's namespace, watches, STS, logs.
+const OTHER_FILES: usize = 640;
 
 /// Why the agent cannot run.
 #[derive(Debug, Error)]
@@ -203,6 +207,7 @@ async fn start(config: Config, drain: Drain) -> Result<Vec<JoinHandle<()>>, AppE
         allow: AllowList::new(&config.metadata),
         imdsv2: config.metadata.imdsv2,
         node: config.node.clone(),
+        shares: Arc::new(Shares::new(limits(config.limits))),
         access_log: config.logs.access,
         metrics: Arc::clone(&metrics),
         clock: clock.clone(),
@@ -244,6 +249,30 @@ async fn start(config: Config, drain: Drain) -> Result<Vec<JoinHandle<()>>, AppE
         metrics,
     ));
     Ok(workers)
+}
+
+/// The limits, with no more connections than the process may have files: those left over are for everything else.
+fn limits(asked: Limits) -> Limits {
+    let files = lifecycle::raise_files().unwrap_or_else(|error| {
+        tracing::warn!("how many files the process may have is not known: {error}");
+        u64::MAX
+    });
+    let possible = usize::try_from(files)
+        .unwrap_or(usize::MAX)
+        .saturating_sub(OTHER_FILES)
+        .max(OTHER_FILES);
+    if possible < asked.connections {
+        let asked = asked.connections;
+        tracing::warn!(
+            asked,
+            possible,
+            "--max-connections is more than the process's limit of files allows"
+        );
+    }
+    Limits {
+        connections: asked.connections.min(possible),
+        ..asked
+    }
 }
 
 fn self_test_setup(

@@ -44,6 +44,15 @@ pub enum Reason {
     /// Where the pod is has not been learned yet.
     #[error("it is not known yet where the pod at this address is; ask again")]
     IdentityPending,
+    /// The address, or all of them together, have as many connections as they may.
+    #[error("too many connections from this address; close some, or ask again later")]
+    TooManyConnections,
+    /// More requests a second than one address may send.
+    #[error("too many requests from this address; ask again later")]
+    TooManyRequests,
+    /// More requests that wait for their answers than one address may have.
+    #[error("too many unanswered requests from this address; ask again later")]
+    TooManyInFlight,
     /// No annotation and no default role.
     #[error("the pod has no annotation {key:?} and there is no default role")]
     NoRole {
@@ -147,6 +156,9 @@ impl Reason {
             Self::NotThePodsConnection => "not-the-pods-connection",
             Self::SharedLink => "shared-link",
             Self::IdentityPending => "identity-pending",
+            Self::TooManyConnections => "too-many-connections",
+            Self::TooManyRequests => "too-many-requests",
+            Self::TooManyInFlight => "too-many-in-flight",
             Self::NoRole { .. } => "no-role",
             Self::OptedOut { .. } => "opted-out",
             Self::MalformedRole { .. } => "malformed-role",
@@ -189,6 +201,9 @@ impl Reason {
             | Self::NotThePodsConnection
             | Self::SharedLink
             | Self::IdentityPending
+            | Self::TooManyConnections
+            | Self::TooManyRequests
+            | Self::TooManyInFlight
             | Self::UnknownNamespace { .. }
             | Self::StsUnavailable
             | Self::StsThrottled

@@ -41,6 +41,8 @@ pub(super) struct Flags {
     #[command(flatten)]
     pub(super) interception: InterceptionFlags,
     #[command(flatten)]
+    pub(super) limits: LimitFlags,
+    #[command(flatten)]
     pub(super) identity: IdentityFlags,
     #[command(flatten)]
     pub(super) startup: StartupFlags,
@@ -241,6 +243,28 @@ pub(super) struct InterceptionFlags {
     /// [default: none]
     #[arg(long, value_name = "MODE", help_heading = PODIAM)]
     pub(super) intercept: Option<String>,
+}
+
+/// How much of the agent one pod may use.
+#[derive(Args)]
+#[command(next_help_heading = PODIAM)]
+#[allow(clippy::struct_field_names, reason = "they are the flags' names")]
+pub(super) struct LimitFlags {
+    /// Connections of all pods together, 16 to 1000000; fewer where the process may not have as many files
+    #[arg(long, value_name = "NUMBER", default_value = "2048")]
+    pub(super) max_connections: String,
+
+    /// Connections of one pod, 1 to 1000000; beyond its first four, never more than it leaves to others
+    #[arg(long, value_name = "NUMBER", default_value = "256")]
+    pub(super) max_connections_per_pod: String,
+
+    /// Requests and new connections of one pod a second, and as many at once after a quiet second; 0: no limit
+    #[arg(long, value_name = "NUMBER", default_value = "2000")]
+    pub(super) max_requests_per_pod: String,
+
+    /// Requests of one pod that wait for their answers, 1 to 1000000
+    #[arg(long, value_name = "NUMBER", default_value = "64")]
+    pub(super) max_in_flight_per_pod: String,
 }
 
 /// By what a connection is known to be its pod's.

@@ -10,6 +10,7 @@ mod validate;
 mod values;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -50,6 +51,8 @@ pub struct Config {
     pub metadata: Metadata,
     /// How the pods' requests reach us.
     pub interception: Interception,
+    /// How much of the agent one pod may use.
+    pub limits: Limits,
     /// By what a connection is known to be its pod's.
     pub identity: Identification,
     /// What the agent proves, and what it does once it is ready.
@@ -245,6 +248,19 @@ pub struct Interception {
     pub mode: Mode,
     /// `--host-interface`: the interfaces that pods come in on.
     pub interfaces: Interfaces,
+}
+
+/// How much of the agent one pod may use: each of a pod's addresses counts by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// `--max-connections`: of all pods together, 16 or more.
+    pub connections: usize,
+    /// `--max-connections-per-pod`, 1 or more. It shrinks as fewer are left: see `imds::limits`.
+    pub connections_per_pod: usize,
+    /// `--max-requests-per-pod`: a second; a new connection counts as one. `None`: no limit.
+    pub requests_per_pod: Option<NonZeroU32>,
+    /// `--max-in-flight-per-pod`, 1 or more.
+    pub in_flight_per_pod: usize,
 }
 
 /// By what a connection is known to be its pod's.

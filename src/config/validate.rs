@@ -3,6 +3,7 @@
 //! Pure: reads no file, asks nothing of the network.
 
 mod identity;
+mod limits;
 mod metadata;
 mod pods;
 mod roles;
@@ -32,6 +33,7 @@ impl AgentArgs {
             annotations,
             sessions,
             interception,
+            limits,
             identity,
             startup,
             metadata,
@@ -50,6 +52,7 @@ impl AgentArgs {
         let annotations = annotations.judge(&mut check);
         let sessions = sessions.judge(&mut check);
         let interception = interception.judge(&mut check, &node, &listen);
+        let limits = limits.judge(&mut check);
         let identity = identity.judge(&mut check);
         let startup = startup.judge(&mut check, &node, &pods);
         let (metadata, state_dir) = metadata.judge(&mut check);
@@ -63,6 +66,7 @@ impl AgentArgs {
             sessions,
             metadata,
             interception,
+            limits,
             identity,
             startup,
             logs,

@@ -1,11 +1,12 @@
 //! The face to the pods: it answers as the EC2 instance metadata service does, for the pod at the other end.
 //!
 //! [`server`] accepts, [`route`] reads the request line into an enum or refuses it, [`Imds`] answers, [`document`]
-//! makes the bodies, [`token`] the IMDSv2 tokens; [`allow`] lists what of the real service may be seen; `prompt` times
+//! makes the bodies, [`token`] the IMDSv2 tokens; [`limits`] keeps one pod from having it all; [`allow`] lists what of the real service may be seen; `prompt` times
 //! slow clients out. Nothing here decides a role or speaks to AWS.
 
 pub mod allow;
 pub mod document;
+pub mod limits;
 mod prompt;
 pub mod route;
 pub mod server;
@@ -33,6 +34,7 @@ use crate::workload::PodUid;
 
 use allow::AllowList;
 use document::Reply;
+use limits::Shares;
 use route::{Rejection, Route};
 use token::Tokens;
 
@@ -61,6 +63,8 @@ pub struct Imds {
     pub imdsv2: Imdsv2,
     /// The node's own addresses.
     pub node: Node,
+    /// How much of all this one pod may use.
+    pub shares: Arc<Shares>,
     /// Which requests are logged.
     pub access_log: AccessLog,
     /// Where requests are counted.
@@ -147,6 +151,12 @@ impl Imds {
             );
         }
         reply
+    }
+
+    /// Answers a request that is one too many. Costs as little as an answer can; the log has heard of it.
+    pub fn turn_away(&self, reason: &Reason) -> Reply {
+        self.metrics.refused(reason.code());
+        document::closing(document::refusal(reason.status(), &reason.to_string()))
     }
 
     async fn respond(

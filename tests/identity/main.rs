@@ -6,10 +6,15 @@
     clippy::unwrap_used,
     reason = "what cannot be had fails the test there"
 )]
+#![allow(
+    clippy::print_stdout,
+    reason = "tables and measurements are for people to read"
+)]
 
 #[path = "../support/mod.rs"]
 mod support;
 
+mod fairness;
 mod neighbours;
 mod reuse;
 mod scene;

@@ -257,7 +257,7 @@ impl Bench {
             .arg(format!("--metadata-addr={}", self.imds))
             .args(["--aws-region=us-east-1", "--log-level=warn"])
             // The pods are addresses of loopback: they have no links.
-            .arg("--identity=ip")
+            .args(["--identity=ip", "--max-requests-per-pod=0"])
             .env("AWS_ENDPOINT_URL_STS", &self.sts);
         let started = Instant::now();
         let mut agent = Process::start(&mut command)?;
