@@ -78,6 +78,15 @@ impl<G> Snapshot<G> {
         }
     }
 
+    /// Every live pod of which another claims an address too; one with two such addresses comes twice.
+    pub fn disputed(&self) -> impl Iterator<Item = &Arc<Entry<G>>> {
+        let many = self.owners.values().filter_map(|claim| match claim {
+            Claim::One(_) => None,
+            Claim::Many(entries) => Some(entries),
+        });
+        many.flatten()
+    }
+
     /// The pod of this UID, also one that owns no address.
     pub fn pod(&self, uid: &PodUid) -> Option<&Arc<Entry<G>>> {
         self.pods.get(uid)

@@ -4,6 +4,7 @@
 //! waits in silence: whatever keeps it from being in sync is in the [`SourceStatus`], in words that say what to do.
 //! What was known before a failure stays known.
 
+mod claims;
 mod files;
 #[cfg(test)]
 mod harness;
@@ -67,9 +68,14 @@ pub async fn run<G: Eq + Hash>(
 ) {
     let scope = Scope { node, keys, clock };
     let (updates, inbox) = mpsc::channel(QUEUE);
+    let pods = index.reader();
     let source = async {
         match source {
-            PodSource::Kubernetes(access) => kubernetes::watch(access, scope, updates).await,
+            PodSource::Kubernetes(access) => {
+                let api = kubernetes::ApiServer::new(access, keys);
+                let claims = claims::settle(pods, api, updates.clone());
+                tokio::join!(kubernetes::watch(access, scope, updates), claims);
+            }
             PodSource::Files(path) => files::watch(path, scope, updates).await,
         }
     };
