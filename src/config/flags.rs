@@ -255,7 +255,7 @@ pub(super) struct LimitFlags {
     pub(super) max_connections: String,
 
     /// Connections of one pod, 1 to 1000000; beyond its first four, never more than it leaves to others
-    #[arg(long, value_name = "NUMBER", default_value = "256")]
+    #[arg(long, value_name = "NUMBER", default_value = "512")]
     pub(super) max_connections_per_pod: String,
 
     /// Requests and new connections of one pod a second, and as many at once after a quiet second; 0: no limit
@@ -263,7 +263,7 @@ pub(super) struct LimitFlags {
     pub(super) max_requests_per_pod: String,
 
     /// Requests of one pod that wait for their answers, 1 to 1000000
-    #[arg(long, value_name = "NUMBER", default_value = "64")]
+    #[arg(long, value_name = "NUMBER", default_value = "512")]
     pub(super) max_in_flight_per_pod: String,
 }
 

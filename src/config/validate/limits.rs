@@ -70,7 +70,7 @@ mod tests {
                 limits.requests_per_pod.map(u32::from),
                 limits.in_flight_per_pod
             ),
-            (2048, 256, Some(2000), 64)
+            (2048, 512, Some(2000), 512)
         );
         assert_eq!(
             config(&["--max-requests-per-pod=0"])
