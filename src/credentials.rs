@@ -7,58 +7,66 @@
 //! | module | owns |
 //! |---|---|
 //! | `slot` | the actor: asks, publishes, sleeps |
+//! | `queue`, `budget` | whose call is next, and when it may be made |
+//! | `outage` | that STS does not answer, and that it does again |
+//! | `observer` | what is reported to metrics and logs |
 //! | `state` | the states and the pure step between them |
 //! | `schedule` | when to ask again |
 //! | `moment` | time by two clocks |
-//! | `body` | the bytes that a pod reads |
+//! | `body` | what a session becomes: the bytes that a pod reads |
+//! | `audit` | which pod has which credentials, for the log |
 
+pub mod audit;
 mod body;
+mod budget;
 mod moment;
+mod observer;
+mod outage;
+mod queue;
 mod schedule;
 mod slot;
 mod state;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use jiff::Timestamp;
-use podiam_iam::RoleArn;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+pub use self::body::Issued;
+use self::budget::Budget;
+pub use self::budget::BudgetStatus;
+pub use self::observer::{Call, Observer};
+use self::outage::Outage;
+pub use self::queue::{Limits, Priority};
 use self::slot::{Engine, Slot};
+use self::state::State;
 pub use self::state::Terms;
 use crate::authorize::Grant;
 use crate::clock::Clock;
 use crate::reason::Reason;
 use crate::sts::AssumeRole;
 
-/// Calls to STS at once. At 200 ms a call, it is 40 sessions per second: a full node of 110 pods within 3 s.
-const CONCURRENCY: usize = 8;
-
-/// Who counts.
-pub trait Observer: Send + Sync + 'static {
-    /// A call to STS ended; `code` is [`crate::sts::SUCCESS`] or [`crate::sts::StsError::code`].
-    fn assume_finished(&self, role: &RoleArn, code: &'static str, took: Duration);
-    /// A request was answered with what was there already. Called on the hot path.
-    fn cache_hit(&self, role: &RoleArn);
-}
-
 /// One slot, for `/debug`, metrics and readiness. No secret is in it.
 #[derive(Clone, Debug)]
 pub struct SlotStatus {
     /// Whose credentials.
     pub grant: Arc<Grant>,
-    /// `pending`, `ready`, `refused` or `unavailable`.
+    /// One of [`SlotStatus::STATES`].
     pub state: &'static str,
+    /// When the last session was asked for.
+    pub obtained_at: Option<Timestamp>,
     /// When the last session expires; also after it has.
     pub expires_at: Option<Timestamp>,
     /// Whether there is something to serve now.
     pub valid: bool,
+}
+
+impl SlotStatus {
+    /// Every state that a slot can be in.
+    pub const STATES: [&'static str; 4] = State::NAMES;
 }
 
 /// The slots. Cheap to clone.
@@ -82,6 +90,7 @@ impl Credentials {
         sts: Arc<dyn AssumeRole>,
         clock: Clock,
         terms: Terms,
+        limits: Limits,
         observer: Arc<dyn Observer>,
         runtime: Handle,
     ) -> Self {
@@ -90,7 +99,8 @@ impl Credentials {
                 sts,
                 clock,
                 terms,
-                permits: Semaphore::new(CONCURRENCY),
+                budget: Budget::new(limits),
+                outage: Outage::new(),
                 observer,
             }),
             runtime,
@@ -99,18 +109,20 @@ impl Credentials {
         }))
     }
 
-    /// The credentials of `grant`, if they are there and valid: one look-up, one clone.
-    pub fn get(&self, grant: &Grant) -> Option<Bytes> {
-        let body = self.0.map.load().get(grant)?.body()?;
-        self.0.engine.observer.cache_hit(&grant.role);
-        Some(body)
+    /// The credentials of `grant`, if they are there and valid: one look-up, one clone, one count.
+    pub fn get(&self, grant: &Grant) -> Option<Arc<Issued>> {
+        self.0.map.load().get(grant)?.hit()
     }
 
     /// The credentials of `grant`, waiting for them until `deadline` at most. A grant that nobody wanted yet is
     /// fetched now, and kept until the next [`Credentials::set_wanted`] that does not name it.
-    pub async fn obtain(&self, grant: &Arc<Grant>, deadline: Instant) -> Result<Bytes, Reason> {
-        if let Some(body) = self.get(grant) {
-            return Ok(body);
+    pub async fn obtain(
+        &self,
+        grant: &Arc<Grant>,
+        deadline: Instant,
+    ) -> Result<Arc<Issued>, Reason> {
+        if let Some(issued) = self.get(grant) {
+            return Ok(issued);
         }
         self.slot(grant).obtain(deadline).await
     }
@@ -131,6 +143,14 @@ impl Credentials {
         self.0.map.store(Arc::new(next));
     }
 
+    /// These grants' pods, their annotations or their namespaces have changed: what STS refused is asked again.
+    pub fn reconsider<'a>(&self, grants: impl IntoIterator<Item = &'a Arc<Grant>>) {
+        let map = self.0.map.load();
+        for slot in grants.into_iter().filter_map(|grant| map.get(grant)) {
+            slot.reconsider();
+        }
+    }
+
     /// Whether STS has answered about `grant`, whatever it said.
     pub fn is_tried(&self, grant: &Grant) -> bool {
         self.0
@@ -148,6 +168,11 @@ impl Credentials {
             .values()
             .map(|slot| slot.status())
             .collect()
+    }
+
+    /// How the queue for STS stands.
+    pub fn budget(&self) -> BudgetStatus {
+        self.0.engine.budget.status()
     }
 
     fn slot(&self, grant: &Arc<Grant>) -> Arc<Slot> {

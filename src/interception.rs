@@ -58,13 +58,13 @@ pub async fn keep(
         (backend, looked) = match looking.await {
             Ok(done) => done,
             Err(error) => {
-                metrics.set_intercepted(false);
+                metrics.interception.set_intact(false);
                 return condition.missing(format!("nobody keeps the rules any longer: {error}"));
             }
         };
         match looked {
             Err(error) => {
-                metrics.set_intercepted(false);
+                metrics.interception.set_intact(false);
                 condition.missing(format!("the rules are not in place: {}", Chain(&error)));
                 sleep(RETRY).await;
                 continue;
@@ -73,13 +73,13 @@ pub async fn keep(
                 let is_repair = was_in_place && look.outcome.has_changed_rules();
                 report(&look, is_repair);
                 if is_repair {
-                    metrics.interception_repaired();
+                    metrics.interception.repaired();
                     repairs_in_a_row += 1;
                 }
                 was_in_place = true;
             }
         }
-        metrics.set_intercepted(true);
+        metrics.interception.set_intact(true);
         if repairs_in_a_row < FIGHT {
             condition.met();
         } else {

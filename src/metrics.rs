@@ -1,8 +1,12 @@
 //! The metric families: kube2iam's names and labels kept, ours beside them. Everybody above reports here; `admin`
 //! renders. Labels are bounded: a role is named only as long as the table of roles is not full.
 
+mod credentials;
+mod interception;
+mod sources;
+
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use prometheus::core::Collector;
@@ -11,8 +15,15 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+pub use credentials::{CallFigures, CredentialMetrics, Standing};
+pub use interception::InterceptionMetrics;
+pub use sources::SourceMetrics;
+
 /// Distinct values of a `role_arn` label before further roles are counted as `other`: twice the pods a node can have.
 const MAX_ROLES: usize = 500;
+
+/// What `podiam_audited_total` counts.
+const AUDITED: &str = "Requests answered that a guard in audit mode would have refused, by reason.";
 
 /// What a handler is called in kube2iam's metrics and in ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,16 +72,21 @@ pub struct Metrics {
     role_served: Histogram,
     healthcheck_status: IntGauge,
     refusals: IntCounterVec,
+    audited: IntCounterVec,
     connections: IntGauge,
     pods: IntGauge,
-    source_synced: IntGaugeVec,
-    source_errors: IntCounterVec,
-    interception: IntGaugeVec,
-    source_age: IntGaugeVec,
-    interception_intact: IntGauge,
-    interception_repairs: IntCounter,
     roles: Mutex<HashSet<String>>,
+    /// What the sources of pods report.
+    pub sources: SourceMetrics,
+    /// What the keeper of the rules and the self-test report.
+    pub interception: InterceptionMetrics,
+    /// What the credentials engine reports.
+    pub credentials: CredentialMetrics,
+    standing: OnceLock<AskStanding>,
 }
+
+/// Asks the credentials engine how it stands.
+type AskStanding = Box<dyn Fn() -> Standing + Send + Sync>;
 
 impl Metrics {
     /// Registers every family.
@@ -83,9 +99,6 @@ impl Metrics {
         };
         let counters = |name: &str, help: &str, labels: &[&str]| {
             register(&registry, IntCounterVec::new(Opts::new(name, help), labels))
-        };
-        let gauges = |name: &str, help: &str, labels: &[&str]| {
-            register(&registry, IntGaugeVec::new(Opts::new(name, help), labels))
         };
         let counter = |name: &str, help: &str| register(&registry, IntCounter::new(name, help));
         let gauge = |name: &str, help: &str| register(&registry, IntGauge::new(name, help));
@@ -124,40 +137,17 @@ impl Metrics {
             "kube2iam_healthcheck_status",
             "1 if the last health check reached the metadata service, else 0.",
         )?;
-        let refusals = counters(
-            "podiam_refusals_total",
-            "Requests refused, by reason.",
-            &["reason"],
-        )?;
+        let by_reason = |name: &str, help: &str| counters(name, help, &["reason"]);
+        let refusals = by_reason("podiam_refusals_total", "Requests refused, by reason.")?;
+        let audited = by_reason("podiam_audited_total", AUDITED)?;
         let connections = gauge("podiam_connections", "Connections open on the pods' port.")?;
         let pods = gauge("podiam_pods", "Pods known.")?;
-        let source_synced = gauges(
-            "podiam_source_synced",
-            "1 while the view of a resource is complete and followed, else 0.",
-            &["resource"],
-        )?;
-        let source_errors = counters(
-            "podiam_source_errors_total",
-            "Failures to list, watch or read a resource; each attempt that fails counts.",
-            &["resource"],
-        )?;
-        let source_age = gauges(
-            "podiam_source_age_seconds",
-            "Seconds since a failing source last kept the view of a resource up to date; 0 while it does, absent until \
-             it first has.",
-            &["resource"],
-        )?;
-        let interception_intact = gauge(
-            "podiam_interception_intact",
-            "1 while the interception rules are as they should be, else 0.",
-        )?;
-        let interception_repairs = counter(
-            "podiam_interception_repairs_total",
-            "Times that interception rules were changed by others and repaired.",
-        )?;
         register_version(&registry)?;
         Ok(Self {
-            interception: interception(&registry)?,
+            credentials: CredentialMetrics::new(&registry)?,
+            standing: OnceLock::new(),
+            interception: InterceptionMetrics::new(&registry)?,
+            sources: SourceMetrics::new(&registry)?,
             registry,
             iam_request_duration,
             iam_cache_hits,
@@ -167,13 +157,9 @@ impl Metrics {
             role_served,
             healthcheck_status,
             refusals,
+            audited,
             connections,
             pods,
-            source_synced,
-            source_errors,
-            source_age,
-            interception_intact,
-            interception_repairs,
             roles: Mutex::default(),
         })
     }
@@ -197,6 +183,11 @@ impl Metrics {
     /// A request was refused, for a reason with this code.
     pub fn refused(&self, code: &str) {
         self.refusals.with_label_values(&[code]).inc();
+    }
+
+    /// A request was answered that a guard in audit mode would have refused, for a reason with this code.
+    pub fn audited(&self, code: &str) {
+        self.audited.with_label_values(&[code]).inc();
     }
 
     /// `AssumeRole` came back, with `Success` or an AWS error code.
@@ -238,47 +229,17 @@ impl Metrics {
         self.pods.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
-    /// Whether the view of `resource` is complete and followed.
-    pub fn set_source_synced(&self, resource: &str, synced: bool) {
-        self.source_synced
-            .with_label_values(&[resource])
-            .set(i64::from(synced));
-    }
-
-    /// How often the source of `resource` has failed since the start. One task reports it, so nothing counts twice.
-    pub fn set_source_failures(&self, resource: &str, total: u64) {
-        let counter = self.source_errors.with_label_values(&[resource]);
-        counter.inc_by(total.saturating_sub(counter.get()));
-    }
-
-    /// How old the view of `resource` is.
-    pub fn set_source_age(&self, resource: &str, age: Duration) {
-        self.source_age
-            .with_label_values(&[resource])
-            .set(i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
-    }
-
-    /// What the self-test found: 1 for `state`, 0 for the others of `states`.
-    pub fn set_interception(&self, state: &str, states: &[&str]) {
-        for other in states {
-            self.interception
-                .with_label_values(&[other])
-                .set(i64::from(*other == state));
-        }
-    }
-
-    /// Whether the interception rules are as they should be.
-    pub fn set_intercepted(&self, intact: bool) {
-        self.interception_intact.set(i64::from(intact));
-    }
-
-    /// Interception rules that others had changed were repaired.
-    pub fn interception_repaired(&self) {
-        self.interception_repairs.inc();
+    /// Asks `standing` from now on whenever the metrics are rendered: what can be counted then need not be kept.
+    pub fn on_scrape(&self, standing: Box<dyn Fn() -> Standing + Send + Sync>) {
+        // The engine is made once; who comes second is not asked.
+        let _ = self.standing.set(standing);
     }
 
     /// Everything in the Prometheus text format.
     pub fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
+        if let Some(ask) = self.standing.get() {
+            self.credentials.stand(&ask());
+        }
         let mut text = Vec::with_capacity(16 << 10);
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
@@ -295,14 +256,6 @@ impl Metrics {
             "other".to_owned()
         }
     }
-}
-
-fn interception(registry: &Registry) -> Result<IntGaugeVec, prometheus::Error> {
-    let options = Opts::new(
-        "podiam_interception",
-        "What the last self-test found, 1 for the state that holds: intercepted, bypassed, closed or unknown.",
-    );
-    register(registry, IntGaugeVec::new(options, &["state"]))
 }
 
 /// Counts one open connection until it is dropped.

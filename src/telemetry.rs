@@ -12,7 +12,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, filter};
 
 /// Starts logging. Our own events are kept from `level` on, those of libraries from `warn` on (from `level` on when
-/// that is `trace`). kube's are never kept: where it cannot parse a reply it logs the body, a pod's environment
+/// that is `trace`). The audit log is always kept. kube's are never kept: where it cannot parse a reply it logs the body, a pod's environment
 /// included, and `watch` tells its errors anyway. Does nothing if logging was started before, as in tests.
 pub fn init(json: bool, level: Level) {
     let libraries = if level == Level::TRACE {
@@ -23,13 +23,15 @@ pub fn init(json: bool, level: Level) {
     let filter = filter::Targets::new()
         .with_default(LevelFilter::from_level(libraries))
         .with_target("podiam", level)
+        .with_target("podiam::audit", level.max(Level::INFO))
         .with_target("kube_client", LevelFilter::OFF)
         .with_target("kube_runtime", LevelFilter::OFF);
     let layer = tracing_subscriber::fmt::layer()
         .with_writer(io::stdout)
         .with_target(false);
     let layer = if json {
-        layer.json().flatten_event(true).boxed()
+        // With the target, so that the audit log can be told from the rest.
+        layer.json().flatten_event(true).with_target(true).boxed()
     } else {
         layer.with_ansi(io::stdout().is_terminal()).boxed()
     };

@@ -1,9 +1,11 @@
 //! The command line's root: which command was asked for, and how the process ends. Called by `main` only. What the
 //! commands do is in the modules below, and what the agent does is in `app`.
 //!
-//! Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong.
+//! Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong; `iam lint` has 3 and 4 of its own.
 
+mod admission;
 mod agent;
+mod iam;
 mod intercept;
 
 use std::ffi::OsString;
@@ -30,9 +32,17 @@ enum Command {
     #[command(disable_version_flag = true)]
     Agent(Box<AgentArgs>),
 
+    /// Print the guards as an admission policy that refuses pods that name forbidden roles; takes the agent's flags
+    #[command(disable_version_flag = true)]
+    AdmissionPolicy(Box<AgentArgs>),
+
     /// Write, show or remove the rules that bring pods' requests to the agent
     #[command(subcommand)]
     Intercept(Box<intercept::Command>),
+
+    /// Make and check the IAM policies that keep pods apart; asks nothing of AWS
+    #[command(subcommand)]
+    Iam(Box<iam::Command>),
 
     /// Print a shell's completions
     Completions {
@@ -44,6 +54,8 @@ enum Command {
 /// How a command fails.
 enum Failure {
     Configuration(Problems),
+    /// What was asked for makes no sense.
+    Usage(anyhow::Error),
     Other(anyhow::Error),
 }
 
@@ -60,6 +72,11 @@ pub fn command() -> clap::Command {
 
 /// Runs the command that `words` ask for, argv\[0\] included.
 pub fn run(words: Vec<OsString>) -> ExitCode {
+    let said: Vec<String> = words
+        .iter()
+        .skip(1)
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
     let is_kube2iam = words
         .first()
         .is_some_and(|program| Path::new(program).file_name() == Some("kube2iam".as_ref()));
@@ -76,7 +93,9 @@ pub fn run(words: Vec<OsString>) -> ExitCode {
     };
     let result = match parsed {
         Ok(Command::Agent(args)) => agent::run(*args, program),
+        Ok(Command::AdmissionPolicy(args)) => admission::run(*args),
         Ok(Command::Intercept(command)) => intercept::run(*command),
+        Ok(Command::Iam(command)) => iam::run(&command, said),
         Ok(Command::Completions { shell }) => completions(shell),
         // Also how --help and --version end: clap knows which of its errors are none.
         Err(error) => error.exit(),
@@ -84,6 +103,7 @@ pub fn run(words: Vec<OsString>) -> ExitCode {
     let (code, text) = match result {
         Ok(code) => return code,
         Err(Failure::Configuration(problems)) => (2, problems.to_string()),
+        Err(Failure::Usage(error)) => (2, format!("{error:#}")),
         Err(Failure::Other(error)) => (1, format!("{error:#}")),
     };
     // If nobody listens on stderr, the exit code has to do.

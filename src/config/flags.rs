@@ -161,13 +161,29 @@ pub(super) struct RoleFlags {
     #[arg(long, value_name = "ROLE")]
     pub(super) default_role: Option<String>,
 
-    /// Let a pod have only the roles that its namespace's annotation lists, and the default role
+    /// Let a pod have only the roles that its namespace's annotation lists, and the default role: true or enforce; audit
+    /// refuses nobody and tells whom enforce would refuse
     #[arg(long, value_name = SWITCH, default_value = "false")]
     pub(super) namespace_restrictions: String,
 
     /// How the namespace's list is read: glob, or regexp (anchored at both ends)
     #[arg(long, value_name = "FORMAT", default_value = "glob")]
     pub(super) namespace_restriction_format: String,
+
+    /// Who may name a pod's role: a comma list, in this order, of pod, service-account, eks (the service account's
+    /// annotation eks.amazonaws.com/role-arn), namespace and default (--default-role); the first that speaks wins
+    #[arg(long, value_name = "LIST", default_value = "pod,default", help_heading = PODIAM)]
+    pub(super) role_sources: String,
+
+    /// Let a pod have only the roles that kiam's regular expression in its namespace's annotation matches from the first
+    /// character to the last: off, audit or enforce
+    #[arg(long, value_name = "MODE", default_value = "off", help_heading = PODIAM)]
+    pub(super) namespace_permitted: String,
+
+    /// File of what no annotation can exceed: allowed and denied roles, for the cluster and by namespace, and external
+    /// IDs; read again when it changes
+    #[arg(long, value_name = "PATH", help_heading = PODIAM)]
+    pub(super) ceiling: Option<String>,
 }
 
 /// The annotations that are read.
@@ -193,6 +209,23 @@ pub(super) struct AnnotationFlags {
         default_value = "iam.amazonaws.com/allowed-roles"
     )]
     pub(super) namespace_key: String,
+
+    /// Key of the service account's annotation that names a role, for --role-sources=service-account
+    #[arg(long, value_name = "KEY", default_value = "podiam.io/role", help_heading = PODIAM)]
+    pub(super) service_account_role_key: String,
+
+    /// Key of the namespace's annotation that names a role, for --role-sources=namespace
+    #[arg(long, value_name = "KEY", default_value = "podiam.io/default-role", help_heading = PODIAM)]
+    pub(super) namespace_role_key: String,
+
+    /// Key of the namespace's annotation for --namespace-permitted
+    #[arg(long, value_name = "KEY", default_value = "iam.amazonaws.com/permitted", help_heading = PODIAM)]
+    pub(super) namespace_permitted_key: String,
+
+    /// Key of the pod annotation that names its session, such as kiam's iam.amazonaws.com/session-name; CloudTrail then
+    /// shows what the pod's author wrote [default: not read]
+    #[arg(long, value_name = "KEY", help_heading = PODIAM)]
+    pub(super) session_name_key: Option<String>,
 }
 
 /// How sessions are made.
@@ -212,10 +245,41 @@ pub(super) struct SessionFlags {
     #[arg(long, value_name = SWITCH, default_value = "false")]
     pub(super) use_regional_sts_endpoint: String,
 
-    /// What a session is named after: pod (namespace, pod and UID), or role (one session per role and node) [default: pod;
-    /// role when started as kube2iam]
+    /// What a session is named after: pod (namespace, pod and UID), workload (namespace and Deployment or other controller,
+    /// one session on each node), or role (one session per role and node) [default: pod; role when started as kube2iam]
     #[arg(long, value_name = "KIND", help_heading = PODIAM)]
     pub(super) session: Option<String>,
+
+    /// Session tags: a comma list of cluster, namespace, service-account, pod, uid and node; trust policies must allow
+    /// sts:TagSession [default: none]
+    #[arg(
+        long,
+        value_name = "TAGS",
+        value_delimiter = ',',
+        help_heading = PODIAM
+    )]
+    pub(super) session_tags: Vec<String>,
+
+    /// Keys of pod labels that become session tags too: a comma list [default: none]
+    #[arg(
+        long,
+        value_name = "KEYS",
+        value_delimiter = ',',
+        help_heading = PODIAM
+    )]
+    pub(super) session_tag_labels: Vec<String>,
+
+    /// Let session tags follow into the roles that a session assumes
+    #[arg(long, value_name = SWITCH, default_value = "false", help_heading = PODIAM)]
+    pub(super) session_tags_transitive: String,
+
+    /// Source identity of sessions: none, pod or service-account; trust policies must allow sts:SetSourceIdentity
+    #[arg(long, value_name = "KIND", default_value = "none", help_heading = PODIAM)]
+    pub(super) source_identity: String,
+
+    /// Name of this cluster, for --session-tags=cluster
+    #[arg(long, value_name = "NAME", help_heading = PODIAM)]
+    pub(super) cluster_name: Option<String>,
 
     /// Life of a session, 15m to 12h; AWS allows at most 1h where the node's own credentials are a role's
     #[arg(long, value_name = "DURATION", default_value = "1h", help_heading = PODIAM)]
@@ -224,6 +288,14 @@ pub(super) struct SessionFlags {
     /// Region of the STS endpoint [default: from AWS_REGION, the profile or the instance]
     #[arg(long, value_name = "REGION", help_heading = PODIAM)]
     pub(super) aws_region: Option<String>,
+
+    /// Calls that this node makes to STS per second in the long run, 0.01 to 1000; as many may come at once. 0: no limit
+    #[arg(long, value_name = "NUMBER", default_value = "20", help_heading = PODIAM)]
+    pub(super) sts_rate: String,
+
+    /// Calls to STS under way at once, 1 to 1000. 0: no limit
+    #[arg(long, value_name = "NUMBER", default_value = "8", help_heading = PODIAM)]
+    pub(super) sts_concurrency: String,
 }
 
 /// How pods' requests reach the agent.

@@ -3,6 +3,7 @@
 
 mod check;
 mod cli;
+mod findings;
 mod flags;
 mod intercept;
 mod pflag;
@@ -19,9 +20,10 @@ use podiam_intercept::{Interfaces, Mode};
 
 pub use check::{Problem, Problems};
 pub use cli::{AgentArgs, Written};
+pub use findings::Finding;
 pub use intercept::{Install, InstallFlags, ModeFlags, PrintFlags};
 
-use crate::workload::AnnotationKeys;
+use crate::workload::{AnnotationKeys, RoleSource};
 
 /// What the agent was started as. It decides some defaults, and whether what kube2iam let pass is let pass here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,8 +156,26 @@ pub struct Roles {
     pub base: Discoverable<BaseArn>,
     /// `--default-role` (as written: a name, path and name, or ARN) or `--auto-discover-default-role`.
     pub default_role: Discoverable<String>,
+    /// `--role-sources`: who may name a role.
+    pub sources: Vec<RoleSource>,
     /// `--namespace-restrictions`: `None` when off.
     pub namespace_restrictions: Option<RestrictionFormat>,
+    /// Whether these restrictions refuse, or only tell. Meaningless when off.
+    pub enforcement: Enforcement,
+    /// `--namespace-permitted`: `None` when off.
+    pub permitted: Option<Enforcement>,
+    /// `--ceiling`: the file that no annotation can exceed.
+    pub ceiling: Option<PathBuf>,
+}
+
+/// What becomes of a guard's refusal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Enforcement {
+    /// The pod is refused.
+    #[default]
+    Enforce,
+    /// The pod is answered as if the guard were off; log and metric tell that it would have been refused.
+    Audit,
 }
 
 /// A value that is given, asked of the real IMDS at the start, or absent.
@@ -183,6 +203,8 @@ pub enum RestrictionFormat {
 pub struct Sessions {
     /// `--session`: what a session is named after, and so who shares one.
     pub naming: SessionNaming,
+    /// What it says of its pod beside that.
+    pub attribution: Attribution,
     /// `--iam-session-duration`: `DurationSeconds` of `AssumeRole`, 900 s..=43200 s; role chaining caps it at 3600 s.
     pub duration: Duration,
     /// Age at which a session is refreshed: `--iam-role-session-ttl`, or half of the duration.
@@ -192,6 +214,10 @@ pub struct Sessions {
     pub error_ttl: Duration,
     /// `--aws-region`: region of the STS endpoint; `None`: environment, profile or IMDS decide.
     pub region: Option<String>,
+    /// `--sts-rate`: calls to STS per second, 0.01..=1000. Zero: no limit.
+    pub sts_rate: f64,
+    /// `--sts-concurrency`: calls to STS under way at once, 1..=1000. Zero: no limit.
+    pub sts_concurrency: usize,
 }
 
 /// What a session is named after.
@@ -199,8 +225,67 @@ pub struct Sessions {
 pub enum SessionNaming {
     /// Namespace, pod and a short hash of the UID: every pod its own session.
     Pod,
+    /// Namespace and controller (Deployment, `StatefulSet` and so on): its pods on a node share a session.
+    Workload,
     /// kube2iam's name, made of the node's address: one session per role and node.
     Role,
+}
+
+/// What sessions say of their pods beside their name. Nothing by default: each needs more of a role's trust policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attribution {
+    /// `--session-tags`.
+    pub tags: Vec<TagSource>,
+    /// `--session-tag-labels`: keys of pods' labels that become tags; none that reads like one of [`TagSource::key`].
+    pub labels: Vec<String>,
+    /// `--session-tags-transitive`: the tags follow into roles that the session assumes.
+    pub transitive: bool,
+    /// `--source-identity`.
+    pub source_identity: Option<SourceIdentity>,
+    /// `--cluster-name`; there where `tags` has [`TagSource::Cluster`].
+    pub cluster: Option<String>,
+    /// `--node`; there where `tags` has [`TagSource::Node`].
+    pub node: Option<String>,
+}
+
+/// What a session tag says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TagSource {
+    /// `--cluster-name`.
+    Cluster,
+    /// The pod's namespace.
+    Namespace,
+    /// The pod's service account.
+    ServiceAccount,
+    /// The pod's name.
+    Pod,
+    /// The pod's UID.
+    Uid,
+    /// `--node`.
+    Node,
+}
+
+impl TagSource {
+    /// The tag's key: EKS Pod Identity's where it has one, and always with the prefix that no label's tag may have.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Cluster => "kubernetes-cluster",
+            Self::Namespace => "kubernetes-namespace",
+            Self::ServiceAccount => "kubernetes-service-account",
+            Self::Pod => "kubernetes-pod-name",
+            Self::Uid => "kubernetes-pod-uid",
+            Self::Node => "kubernetes-node",
+        }
+    }
+}
+
+/// `--source-identity`: what `SourceIdentity` is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceIdentity {
+    /// The pod, as [`SessionNaming::Pod`] names it.
+    Pod,
+    /// Namespace and service account.
+    ServiceAccount,
 }
 
 /// The real metadata service.

@@ -4,6 +4,8 @@
 
 mod identity;
 mod limits;
+mod attribution;
+mod guards;
 mod metadata;
 mod pods;
 mod roles;
@@ -49,8 +51,8 @@ impl AgentArgs {
         let node = node.judge(&mut check, &pods);
         let listen = listen.judge(&mut check, &node);
         let roles = roles.judge(&mut check);
-        let annotations = annotations.judge(&mut check);
-        let sessions = sessions.judge(&mut check);
+        let sessions = sessions.judge(&mut check, &node);
+        let annotations = annotations.judge(&mut check, &roles, &sessions.attribution);
         let interception = interception.judge(&mut check, &node, &listen);
         let limits = limits.judge(&mut check);
         let identity = identity.judge(&mut check);

@@ -7,7 +7,7 @@ mod names;
 
 pub(super) use addresses::{host_ip, host_ip6, metadata_address, port, server_url};
 pub(super) use metadata_path::metadata_path;
-pub(super) use names::{annotation_key, node_name, region, taint_key};
+pub(super) use names::{annotation_key, cluster_name, node_name, region, taint_key};
 
 /// A number of threads that serve pods.
 pub(super) fn workers(text: &str) -> Result<usize, &'static str> {
@@ -16,6 +16,21 @@ pub(super) fn workers(text: &str) -> Result<usize, &'static str> {
         .ok()
         .filter(|workers| (1..=64).contains(workers));
     workers.ok_or("write a number from 1 to 64")
+}
+
+/// Calls per second; 0 for no limit.
+pub(super) fn rate(text: &str) -> Result<f64, &'static str> {
+    let rate = text
+        .parse()
+        .ok()
+        .filter(|rate| *rate == 0.0 || (0.01..=1000.0).contains(rate));
+    rate.ok_or("write a number from 0.01 to 1000, or 0 for no limit")
+}
+
+/// Calls under way at once; 0 for no limit.
+pub(super) fn calls(text: &str) -> Result<usize, &'static str> {
+    let calls = text.parse().ok().filter(|calls| *calls <= 1000);
+    calls.ok_or("write a number from 1 to 1000, or 0 for no limit")
 }
 
 /// What an `Authorization` header can hold: RFC 6750's token characters, checked as "visible ASCII".

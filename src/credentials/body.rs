@@ -1,4 +1,7 @@
-//! The body that a pod reads, written once per session: every request of its life is answered with the same bytes.
+//! What a session becomes: the body that pods read, written once, and what may be told of it.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -6,6 +9,55 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::sts::Session;
+
+/// A session as it is handed out. Its secrets are in the body alone.
+pub struct Issued {
+    body: Bytes,
+    /// `AccessKeyId`: no secret, and what `CloudTrail` shows.
+    pub access_key_id: String,
+    /// When it was asked for.
+    pub obtained_at: Timestamp,
+    /// `Expiration`, as AWS says it.
+    pub expires_at: Timestamp,
+    /// Counts the sessions of this process from 1.
+    pub serial: u64,
+}
+
+impl Issued {
+    /// Renders a session. The session itself is not needed afterwards.
+    pub(super) fn new(session: &Session) -> Result<Self, serde_json::Error> {
+        static SERIAL: AtomicU64 = AtomicU64::new(1);
+        Ok(Self {
+            body: render(session)?,
+            access_key_id: session.access_key_id.clone(),
+            obtained_at: session.obtained_at,
+            expires_at: session.expires_at,
+            serial: SERIAL.fetch_add(1, Ordering::Relaxed),
+        })
+    }
+
+    /// The bytes that every request of the session's life is answered with.
+    pub fn body(&self) -> Bytes {
+        self.body.clone()
+    }
+}
+
+impl fmt::Debug for Issued {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Issued")
+            .field("access_key_id", &self.access_key_id)
+            .field("expires_at", &self.expires_at)
+            .finish_non_exhaustive()
+    }
+}
+
+impl PartialEq for Issued {
+    fn eq(&self, other: &Self) -> bool {
+        self.serial == other.serial
+    }
+}
+
+impl Eq for Issued {}
 
 /// More than all that stands around the values.
 const FRAME: usize = 256;
@@ -24,7 +76,7 @@ struct Document<'a> {
 }
 
 /// Writes a session as one line of JSON. The bytes are wiped when the last clone is dropped.
-pub(super) fn render(session: &Session) -> Result<Bytes, serde_json::Error> {
+fn render(session: &Session) -> Result<Bytes, serde_json::Error> {
     let document = Document {
         access_key_id: &session.access_key_id,
         code: "Success",

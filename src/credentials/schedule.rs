@@ -6,8 +6,11 @@ use std::time::Duration;
 /// What is left of a session when it is refreshed, at the least: SDKs begin to worry below it.
 const FLOOR: Duration = Duration::from_mins(10);
 
-/// No slot asks more often than this, whatever STS answers.
-const MINIMUM: Duration = Duration::from_secs(1);
+/// With less than this left, a refresh is as urgent as a new pod: it must not starve behind those.
+pub(super) const URGENT: Duration = Duration::from_mins(5);
+
+/// No slot asks more often than this, whatever STS answers and whoever wants it.
+pub(super) const MINIMUM: Duration = Duration::from_secs(1);
 
 /// The longest wait after a failure that may go away.
 const LONGEST_RETRY: Duration = Duration::from_mins(1);
@@ -51,6 +54,16 @@ pub(super) fn refused_for(configured: Duration, dice: f64) -> Duration {
 /// The wait after a final refusal while the last session is still valid: no pod is waiting for it.
 pub(super) fn refused_refresh_after(dice: f64) -> Duration {
     share(Duration::from_mins(5), 0.2, 1.0, dice)
+}
+
+/// The time between two tries of the node for pods that ask while STS is down: 2-4 s.
+pub(super) fn probe_after(dice: f64) -> Duration {
+    share(Duration::from_secs(4), 0.5, 1.0, dice)
+}
+
+/// The wait after which a slot goes back to an STS that has come back: within a second.
+pub(super) fn return_after(dice: f64) -> Duration {
+    share(Duration::from_secs(1), 0.0, 1.0, dice)
 }
 
 #[cfg(test)]

@@ -2,22 +2,29 @@
 //! belongs to no request, so that nobody who hangs up takes a call away from those who wait.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
+use futures::FutureExt;
+use prometheus::IntCounter;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use super::SlotStatus;
+use super::body::Issued;
+use super::budget::Budget;
 use super::moment::Now;
-use super::schedule::dice;
-use super::state::{Answer, Due, State, Terms};
-use super::{Observer, SlotStatus};
+use super::observer::{Call, Observer};
+use super::outage::Outage;
+use super::queue::Priority;
+use super::schedule::{self, dice};
+use super::state::{Answer, Due, Prompt, Reaction, State, Terms};
 use crate::authorize::Grant;
 use crate::clock::Clock;
 use crate::reason::Reason;
-use crate::sts::{AssumeRole, SUCCESS, Session, StsError};
+use crate::sts::{AssumeRole, Kind, SUCCESS, Session, StsError};
 
 /// The longest sleep: a wall clock that jumped ahead (it was set, the machine slept) is noticed after it.
 const RECHECK: Duration = Duration::from_mins(1);
@@ -27,14 +34,16 @@ pub(super) struct Engine {
     pub(super) sts: Arc<dyn AssumeRole>,
     pub(super) clock: Clock,
     pub(super) terms: Terms,
-    /// Calls to STS at once.
-    pub(super) permits: Semaphore,
+    pub(super) budget: Budget,
+    pub(super) outage: Outage,
     pub(super) observer: Arc<dyn Observer>,
 }
 
 /// A slot. Dropping the last handle ends its actor.
 pub(super) struct Slot {
     inner: Arc<Inner>,
+    /// Of the grant's role.
+    hits: IntCounter,
     actor: AbortHandle,
 }
 
@@ -46,42 +55,80 @@ struct Inner {
     state: watch::Sender<State>,
     /// A pod asks and has got nothing.
     demand: Notify,
+    /// What was refused may be granted now.
+    change: Notify,
+    /// Requests that wait.
+    waiters: AtomicUsize,
+    /// The next call is wanted and has not begun.
+    queued: AtomicBool,
+}
+
+/// A call that has ended.
+struct Finished {
+    outcome: Result<Session, StsError>,
+    priority: Priority,
+    queued: Duration,
+    took: Duration,
 }
 
 impl Slot {
     /// Begins to fetch credentials at once.
     pub(super) fn start(grant: Arc<Grant>, engine: Arc<Engine>, runtime: &Handle) -> Self {
+        let hits = engine.observer.cache_hits(&grant.role);
         let inner = Arc::new(Inner {
             grant,
             engine,
             state: watch::Sender::new(State::Pending),
             demand: Notify::new(),
+            change: Notify::new(),
+            waiters: AtomicUsize::new(0),
+            queued: AtomicBool::new(true),
         });
         let actor = runtime.spawn(Arc::clone(&inner).run()).abort_handle();
-        Self { inner, actor }
+        Self { inner, hits, actor }
     }
 
-    /// The credentials, if they are valid now.
-    pub(super) fn body(&self) -> Option<Bytes> {
+    /// The credentials, if they are valid now; counted as a request answered from memory.
+    pub(super) fn hit(&self) -> Option<Arc<Issued>> {
         let now = Now::of(&self.inner.engine.clock);
-        self.inner.state.borrow().body(now)
+        let issued = self.inner.state.borrow().valid(now)?;
+        self.hits.inc();
+        Some(issued)
     }
 
     /// The credentials as soon as they are there, or the reason why there are none, at `deadline` or when it is final.
-    pub(super) async fn obtain(&self, deadline: Instant) -> Result<Bytes, Reason> {
-        let mut state = self.inner.state.subscribe();
+    pub(super) async fn obtain(&self, deadline: Instant) -> Result<Arc<Issued>, Reason> {
+        let inner = &*self.inner;
+        let _waiting = Waiting::new(&inner.waiters);
+        let mut state = inner.state.subscribe();
+        let mut has_waited = false;
         loop {
-            let now = Now::of(&self.inner.engine.clock);
+            let now = Now::of(&inner.engine.clock);
             let answer = state.borrow_and_update().answer(now);
             let reason = match answer {
-                Answer::Body(body) => return Ok(body),
-                Answer::No(reason) => return Err(reason),
+                Answer::Credentials(issued) => return Ok(issued),
+                Answer::No(reason) => {
+                    if !has_waited {
+                        inner.engine.observer.refused_from_memory();
+                    }
+                    return Err(reason);
+                }
                 Answer::Wait(reason) => reason,
             };
-            self.inner.demand.notify_one();
+            has_waited = true;
+            inner.demand.notify_one();
             let Ok(Ok(())) = tokio::time::timeout_at(deadline, state.changed()).await else {
+                let queued = inner.queued.load(Ordering::Relaxed);
+                inner.engine.observer.request_expired(queued);
                 return Err(reason);
             };
+        }
+    }
+
+    /// Asks STS again where it refused: the pod, its annotations or its namespace have changed.
+    pub(super) fn reconsider(&self) {
+        if matches!(*self.inner.state.borrow(), State::Refused { .. }) {
+            self.inner.change.notify_one();
         }
     }
 
@@ -95,8 +142,9 @@ impl Slot {
         SlotStatus {
             grant: Arc::clone(&self.inner.grant),
             state: state.name(),
+            obtained_at: state.obtained_at(),
             expires_at: state.expires_at(),
-            valid: state.body(Now::of(&self.inner.engine.clock)).is_some(),
+            valid: state.valid(Now::of(&self.inner.engine.clock)).is_some(),
         }
     }
 }
@@ -107,18 +155,40 @@ impl Drop for Slot {
     }
 }
 
+/// Counts one request for as long as it waits.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(waiters: &'a AtomicUsize) -> Self {
+        waiters.fetch_add(1, Ordering::Relaxed);
+        Self(waiters)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Inner {
     async fn run(self: Arc<Self>) {
         let mut failures = 0;
         loop {
-            let (outcome, took) = self.ask().await;
-            self.settle(outcome, took, &mut failures);
+            let finished = self.ask().await;
+            self.settle(finished, &mut failures);
             self.sleep_until_due().await;
         }
     }
 
     /// Publishes what follows from STS's answer. The session itself does not outlive this: its body is what is kept.
-    fn settle(&self, outcome: Result<Session, StsError>, took: Duration, failures: &mut u32) {
+    fn settle(&self, finished: Finished, failures: &mut u32) {
+        let Finished {
+            outcome,
+            priority,
+            queued,
+            took,
+        } = finished;
         let now = Now::of(&self.engine.clock);
         let last = self.state.borrow().clone();
         let accepted = outcome.and_then(|session| Ok((last.accept(&session, now)?, session)));
@@ -126,44 +196,117 @@ impl Inner {
             Ok(_) => 0,
             Err(_) => failures.saturating_add(1),
         };
-        self.report(accepted.as_ref().map(|(_, session)| session), &last, took);
+        self.engine.observer.call_finished(&Call {
+            grant: &self.grant,
+            priority,
+            code: accepted.as_ref().err().map_or(SUCCESS, |error| error.code),
+            error: accepted.as_ref().err().map(|error| error.kind),
+            queued,
+            took,
+            left: last.expires_at().map(|end| now.until(end)),
+        });
+        self.log(accepted.as_ref().map(|(_, session)| session), &last, took);
+        match accepted.as_ref().map_err(|error| error.kind) {
+            Ok(_) | Err(Kind::Final) => self.engine.outage.answered(),
+            Err(Kind::Transient) => self.engine.outage.failed(Instant::now(), dice()),
+            // It answers, but not for more.
+            Err(Kind::Throttled) => {}
+        }
+        if let Ok((held, _)) = &accepted {
+            self.engine
+                .observer
+                .session_obtained(&self.grant, &held.issued);
+        }
         let held = accepted.as_ref().map(|(held, _)| held.clone());
         let next = last.after(held, *failures, self.engine.terms, now, dice());
         self.state.send_replace(next);
     }
 
-    /// One call, when the budget allows it; the time is the call's alone.
-    async fn ask(&self) -> (Result<Session, StsError>, Duration) {
-        // The semaphore is never closed, so that the permit is there whenever this returns.
-        let _permit = self.engine.permits.acquire().await;
+    /// One call, when the budget allows it. A request that comes to wait for it meanwhile moves it up.
+    async fn ask(&self) -> Finished {
+        self.queued.store(true, Ordering::Relaxed);
+        let joined = Instant::now();
+        let mut priority = self.priority();
+        let mut place = self.engine.budget.join(priority);
+        let pass = loop {
+            tokio::select! {
+                pass = place.turn() => break pass,
+                () = self.demand.notified() => {
+                    priority = Priority::Request;
+                    place.raise(priority);
+                }
+            }
+        };
+        self.queued.store(false, Ordering::Relaxed);
+        // This call sees every change so far; none of them is worth another one.
+        let _ = self.change.notified().now_or_never();
         let start = Instant::now();
         let outcome = self.engine.sts.assume(&self.grant).await;
-        (outcome, start.elapsed())
+        drop(pass);
+        Finished {
+            outcome,
+            priority,
+            queued: start - joined,
+            took: start.elapsed(),
+        }
     }
 
+    fn priority(&self) -> Priority {
+        if self.waiters.load(Ordering::Relaxed) > 0 {
+            return Priority::Request;
+        }
+        let now = Now::of(&self.engine.clock);
+        if self.state.borrow().is_good_for_a_while(now) {
+            Priority::Refresh
+        } else {
+            Priority::NewPod
+        }
+    }
+
+    /// Returns when the next call is due, or when something has brought it forward.
     async fn sleep_until_due(&self) {
+        let earliest = Instant::now() + schedule::MINIMUM;
+        let mut ended = self.engine.outage.ended();
         loop {
             let now = Now::of(&self.engine.clock);
             let due = self.state.borrow().due(now);
+            let recheck_at = Instant::now() + RECHECK;
             let wake_at = match due {
                 None => return,
-                Some(Due::At(moment)) if moment.has_come(now) => return,
-                Some(Due::OnDemandAfter(moment)) if moment.has_come(now) => {
-                    return self.demand.notified().await;
+                // Not at once even then: the wall clock may just have jumped over the wait.
+                Some(Due::At(moment)) if moment.has_come(now) => {
+                    return tokio::time::sleep_until(earliest).await;
                 }
-                Some(Due::At(moment) | Due::OnDemandAfter(moment)) => moment.monotonic(),
+                Some(Due::OnDemandAfter(moment)) if moment.has_come(now) => recheck_at,
+                Some(Due::At(moment) | Due::OnDemandAfter(moment)) => {
+                    moment.monotonic().min(recheck_at)
+                }
             };
-            tokio::select! {
-                () = tokio::time::sleep_until(wake_at.min(Instant::now() + RECHECK)) => {}
-                () = self.demand.notified() => {}
+            let prompt = tokio::select! {
+                () = tokio::time::sleep_until(wake_at) => continue,
+                () = self.demand.notified() => Prompt::Demand,
+                _ = ended.changed() => Prompt::Return,
+                () = self.change.notified() => Prompt::Change,
+            };
+            let now = Now::of(&self.engine.clock);
+            let reaction = self.state.borrow().react(prompt, now);
+            let go = match reaction {
+                Reaction::None => false,
+                Reaction::Ask => true,
+                Reaction::Probe => self.engine.outage.may_probe(Instant::now(), dice()),
+            };
+            if go {
+                let apart = match prompt {
+                    Prompt::Return => schedule::return_after(dice()),
+                    Prompt::Demand | Prompt::Change => Duration::ZERO,
+                };
+                return tokio::time::sleep_until(earliest.max(Instant::now() + apart)).await;
             }
         }
     }
 
-    fn report(&self, outcome: Result<&Session, &StsError>, last: &State, took: Duration) {
+    fn log(&self, outcome: Result<&Session, &StsError>, last: &State, took: Duration) {
         let role = &self.grant.role;
-        let code = outcome.map_or_else(|error| error.code, |_| SUCCESS);
-        self.engine.observer.assume_finished(role, code, took);
         let session_name = self.grant.session_name.as_str();
         match outcome {
             Ok(session) => tracing::info!(

@@ -1,13 +1,12 @@
 //! The states of a slot, and the one step between them: what STS answered, at which time, becomes the next state.
 //! Pure: the actor in `slot` brings the answers and the time.
 
-use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::body::render;
+use super::body::Issued;
 use super::moment::{Moment, Now};
 use super::schedule;
 use crate::reason::Reason;
@@ -35,25 +34,17 @@ pub(super) enum State {
 }
 
 /// The last session that was obtained. It is served until it expires, whatever happens to its refresh.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct Held {
-    body: Bytes,
+    pub(super) issued: Arc<Issued>,
     expires: Moment,
-}
-
-impl fmt::Debug for Held {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Held")
-            .field("expires", &self.expires)
-            .finish_non_exhaustive()
-    }
 }
 
 /// What a state means for a request.
 #[derive(Debug)]
 pub(super) enum Answer {
     /// Credentials.
-    Body(Bytes),
+    Credentials(Arc<Issued>),
     /// No, and waiting does not help.
     No(Reason),
     /// Not yet; the reason if nothing better comes in time.
@@ -69,6 +60,28 @@ pub(super) enum Due {
     OnDemandAfter(Moment),
 }
 
+/// What may bring the next call forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Prompt {
+    /// A pod asks and has got nothing.
+    Demand,
+    /// STS answers again after an outage.
+    Return,
+    /// The pod, its annotations or its namespace have changed.
+    Change,
+}
+
+/// What a prompt means for the next call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reaction {
+    /// It comes when it comes.
+    None,
+    /// It comes now.
+    Ask,
+    /// It comes now, if the node as a whole may try.
+    Probe,
+}
+
 /// How long things last, from the configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms {
@@ -79,7 +92,10 @@ pub struct Terms {
 }
 
 impl State {
-    /// For people and `/debug`.
+    /// All that [`State::name`] can say.
+    pub(super) const NAMES: [&'static str; 4] = ["pending", "ready", "refused", "unavailable"];
+
+    /// For people, metrics and `/debug`.
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -98,9 +114,16 @@ impl State {
     }
 
     /// The credentials, if they are valid now.
-    pub(super) fn body(&self, now: Now) -> Option<Bytes> {
+    pub(super) fn valid(&self, now: Now) -> Option<Arc<Issued>> {
         let held = self.held()?;
-        (!held.expires.has_come(now)).then(|| held.body.clone())
+        (!held.expires.has_come(now)).then(|| Arc::clone(&held.issued))
+    }
+
+    /// Whether what is held outlives any wait for its successor.
+    pub(super) fn is_good_for_a_while(&self, now: Now) -> bool {
+        self.held().is_some_and(|held| {
+            !held.expires.has_come(now) && now.until(held.expires.wall()) > schedule::URGENT
+        })
     }
 
     /// When the credentials expire; also after they have.
@@ -108,10 +131,15 @@ impl State {
         Some(self.held()?.expires.wall())
     }
 
+    /// When the session that is held was asked for.
+    pub(super) fn obtained_at(&self) -> Option<Timestamp> {
+        Some(self.held()?.issued.obtained_at)
+    }
+
     /// What to tell a request now.
     pub(super) fn answer(&self, now: Now) -> Answer {
-        if let Some(body) = self.body(now) {
-            return Answer::Body(body);
+        if let Some(issued) = self.valid(now) {
+            return Answer::Credentials(issued);
         }
         match self {
             Self::Refused { until, .. } if !until.has_come(now) => Answer::No(Reason::StsRefused),
@@ -141,14 +169,30 @@ impl State {
         }
     }
 
+    /// What to do about a prompt.
+    pub(super) fn react(&self, prompt: Prompt, now: Now) -> Reaction {
+        match (self, prompt) {
+            (Self::Refused { until, .. }, Prompt::Demand) if until.has_come(now) => Reaction::Ask,
+            (Self::Refused { .. }, Prompt::Change) => Reaction::Ask,
+            (
+                Self::Unavailable {
+                    reason: Reason::StsUnavailable,
+                    ..
+                },
+                Prompt::Demand | Prompt::Return,
+            ) if !self.is_good_for_a_while(now) => match prompt {
+                Prompt::Return => Reaction::Ask,
+                _ => Reaction::Probe,
+            },
+            _ => Reaction::None,
+        }
+    }
+
     /// What is held after STS answered, if its answer can be used: it must be valid now, and must not expire before the
     /// last one did, since a pod may have been told that time.
     pub(super) fn accept(&self, session: &Session, now: Now) -> Result<Held, StsError> {
-        let held = Held {
-            body: render(session).map_err(|error| unusable(error.to_string()))?,
-            expires: now.when(session.expires_at),
-        };
-        if held.expires.has_come(now) {
+        let expires = now.when(session.expires_at);
+        if expires.has_come(now) {
             return Err(unusable(format!(
                 "the session expired at {}, before it arrived",
                 session.expires_at
@@ -163,7 +207,11 @@ impl State {
                 session.expires_at
             )));
         }
-        Ok(held)
+        let issued = Issued::new(session).map_err(|error| unusable(error.to_string()))?;
+        Ok(Held {
+            issued: Arc::new(issued),
+            expires,
+        })
     }
 
     /// The state after STS answered and the answer was accepted or not. `failures` counts those in a row, with this one;
@@ -208,11 +256,14 @@ impl State {
         }
     }
 
+    /// A refused refresh is tried again later than a refused pod, but no later than when what is held ends.
     fn refused_for(&self, terms: Terms, now: Now, dice: f64) -> Duration {
-        match self.body(now) {
-            Some(_) => schedule::refused_refresh_after(dice),
-            None => schedule::refused_for(terms.error_ttl, dice),
-        }
+        let for_a_pod = schedule::refused_for(terms.error_ttl, dice);
+        let valid = self.held().filter(|held| !held.expires.has_come(now));
+        valid.map_or(for_a_pod, |held| {
+            let left = now.until(held.expires.wall());
+            schedule::refused_refresh_after(dice).min(left.max(for_a_pod))
+        })
     }
 }
 

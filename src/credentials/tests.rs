@@ -1,13 +1,22 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use podiam_iam::{ExternalId, SessionName};
+use podiam_iam::{ExternalId, RoleArn, SessionName};
+use prometheus::IntCounter;
 
 use super::*;
+use crate::authorize::Attributes;
 use crate::sts::Kind;
 use crate::sts::fake::{FakeSts, Mode};
 
+mod budget;
+mod clock;
+mod model;
+mod outage;
+mod pods;
 mod random;
+mod refusal;
 
 const HOUR: Duration = Duration::from_hours(1);
 const ALMOST_AN_HOUR: Duration = Duration::from_secs(3599);
@@ -16,41 +25,102 @@ const ONE_HOUR: Mode = Mode::Succeed(HOUR);
 /// The time that a pod's request waits.
 const PATIENCE: Duration = Duration::from_millis(400);
 
-impl Observer for () {
-    fn assume_finished(&self, _role: &RoleArn, _code: &'static str, _took: Duration) {}
-    fn cache_hit(&self, _role: &RoleArn) {}
+/// Counts what the engine reports.
+struct Counts {
+    hits: IntCounter,
+    /// Counters of hits that were asked for.
+    handles: AtomicUsize,
+    /// The priorities of the calls that ended.
+    calls: Mutex<Vec<Priority>>,
+    /// The sessions that were obtained.
+    sessions: Mutex<Vec<(Grant, String)>>,
+    /// Requests refused from memory.
+    refused: AtomicUsize,
+    /// For each request that waited in vain, whether its call was still in the queue.
+    expired: Mutex<Vec<bool>>,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self {
+            hits: IntCounter::new("hits", "of all roles").unwrap(),
+            handles: AtomicUsize::default(),
+            calls: Mutex::default(),
+            sessions: Mutex::default(),
+            refused: AtomicUsize::default(),
+            expired: Mutex::default(),
+        }
+    }
+}
+
+impl Observer for Counts {
+    fn call_finished(&self, call: &Call<'_>) {
+        self.calls.lock().unwrap().push(call.priority);
+    }
+
+    fn cache_hits(&self, _role: &RoleArn) -> IntCounter {
+        self.handles.fetch_add(1, Ordering::Relaxed);
+        self.hits.clone()
+    }
+
+    fn session_obtained(&self, grant: &Grant, issued: &Issued) {
+        let session = (grant.clone(), issued.access_key_id.clone());
+        self.sessions.lock().unwrap().push(session);
+    }
+
+    fn refused_from_memory(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn request_expired(&self, queued: bool) {
+        self.expired.lock().unwrap().push(queued);
+    }
 }
 
 /// The engine under a paused `tokio` clock and a held wall clock.
 struct Bench {
     clock: Clock,
     sts: FakeSts,
+    counts: Arc<Counts>,
     credentials: Credentials,
 }
 
 impl Bench {
     fn new(mode: Mode) -> Self {
+        Self::limited(
+            mode,
+            Limits {
+                rate: 0.0,
+                concurrency: 8,
+            },
+        )
+    }
+
+    fn limited(mode: Mode, limits: Limits) -> Self {
         let clock = Clock::held_at("2026-01-01T00:00:00Z".parse().unwrap());
         let sts = FakeSts::new(clock.clone(), mode);
         let terms = Terms {
             refresh_age: HOUR / 2,
             error_ttl: Duration::ZERO,
         };
+        let counts = Arc::<Counts>::default();
         let credentials = Credentials::new(
             Arc::new(sts.clone()),
             clock.clone(),
             terms,
-            Arc::new(()),
+            limits,
+            Arc::clone(&counts) as _,
             Handle::current(),
         );
         Self {
             clock,
             sts,
+            counts,
             credentials,
         }
     }
 
-    async fn obtain(&self, grant: &Arc<Grant>) -> Result<Bytes, Reason> {
+    async fn obtain(&self, grant: &Arc<Grant>) -> Result<Arc<Issued>, Reason> {
         let deadline = Instant::now() + PATIENCE;
         self.credentials.obtain(grant, deadline).await
     }
@@ -74,15 +144,18 @@ fn grant(name: &str, external_id: Option<&str>) -> Arc<Grant> {
         external_id: external_id.map(|id| ExternalId::parse(id).unwrap()),
         session_name: SessionName::parse("session").unwrap(),
         duration: HOUR,
+        attributes: Attributes::default(),
     })
 }
 
-fn read(body: &Bytes) -> serde_json::Value {
-    serde_json::from_slice(body).unwrap()
+fn read(issued: &Issued) -> serde_json::Value {
+    serde_json::from_slice(&issued.body()).unwrap()
 }
 
-fn key_of(body: &Bytes) -> String {
-    read(body)["AccessKeyId"].as_str().unwrap().to_owned()
+fn key_of(issued: &Issued) -> String {
+    let key = read(issued)["AccessKeyId"].as_str().unwrap().to_owned();
+    assert_eq!(key, issued.access_key_id);
+    key
 }
 
 #[tokio::test(start_paused = true)]
@@ -117,6 +190,19 @@ async fn a_caller_who_hangs_up_does_not_cancel_the_call_for_those_who_wait() {
     let (second, ()) = tokio::join!(bench.obtain(&web), async { bench.sts.set(ONE_HOUR) });
     assert_eq!(key_of(&second.unwrap()), "ASIA1");
     assert_eq!(bench.sts.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_answered_from_memory_are_counted_by_a_handle_that_is_asked_for_once() {
+    let bench = Bench::new(ONE_HOUR);
+    let web = grant("web", None);
+    bench.obtain(&web).await.unwrap();
+    assert_eq!(bench.counts.hits.get(), 0, "the first one waited for STS");
+    for _ in 0..1000 {
+        assert!(bench.credentials.get(&web).is_some());
+    }
+    assert_eq!(bench.counts.hits.get(), 1000);
+    assert_eq!(bench.counts.handles.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -188,123 +274,6 @@ async fn a_session_is_refreshed_at_about_half_of_its_life() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_held_is_served_through_an_outage_to_its_end_and_not_beyond() {
-    let bench = Bench::new(ONE_HOUR);
-    let web = grant("web", None);
-    bench.obtain(&web).await.unwrap();
-    bench.sts.set(Mode::Fail(Kind::Transient));
-    bench.pass(ALMOST_AN_HOUR).await;
-    assert!(bench.sts.count() > 20, "it keeps trying");
-    assert_eq!(key_of(&bench.credentials.get(&web).unwrap()), "ASIA1");
-
-    bench.pass(Duration::from_secs(1)).await;
-    assert!(bench.credentials.get(&web).is_none());
-    let start = Instant::now();
-    assert_eq!(bench.obtain(&web).await, Err(Reason::StsUnavailable));
-    assert_eq!(start.elapsed(), PATIENCE);
-
-    bench.sts.set(ONE_HOUR);
-    bench.pass(Duration::from_mins(1)).await;
-    assert!(bench.credentials.get(&web).is_some());
-}
-
-#[tokio::test(start_paused = true)]
-async fn retries_back_off_to_one_a_minute() {
-    let bench = Bench::new(Mode::Fail(Kind::Transient));
-    bench.credentials.set_wanted([grant("web", None)]);
-    bench.pass(Duration::from_mins(2)).await;
-    let before = bench.sts.count();
-    assert!((6..=10).contains(&before), "{before}");
-    bench.pass(Duration::from_mins(10)).await;
-    let calls = bench.sts.count() - before;
-    assert!((10..=20).contains(&calls), "{calls}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn throttling_is_told_apart_from_an_outage() {
-    let bench = Bench::new(Mode::Fail(Kind::Throttled));
-    let web = grant("web", None);
-    assert_eq!(bench.obtain(&web).await, Err(Reason::StsThrottled));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_hanging_sts_holds_a_request_no_longer_than_its_deadline() {
-    let bench = Bench::new(Mode::Hang);
-    let start = Instant::now();
-    let outcome = bench.obtain(&grant("web", None)).await;
-    assert_eq!(outcome, Err(Reason::CredentialsPending));
-    assert_eq!(start.elapsed(), PATIENCE);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_refusal_is_told_at_once_remembered_a_while_and_asked_again_on_demand() {
-    let bench = Bench::new(Mode::Fail(Kind::Final));
-    let web = grant("web", None);
-    assert_eq!(bench.obtain(&web).await, Err(Reason::StsRefused));
-    let start = Instant::now();
-    for _ in 0..100 {
-        assert_eq!(bench.obtain(&web).await, Err(Reason::StsRefused));
-    }
-    assert_eq!(start.elapsed(), Duration::ZERO);
-    bench.pass(Duration::from_millis(4900)).await;
-    assert_eq!(bench.obtain(&web).await, Err(Reason::StsRefused));
-    assert_eq!(bench.sts.count(), 1, "remembered for 5 s at least");
-
-    bench.pass(HOUR).await;
-    assert_eq!(bench.sts.count(), 1, "nobody asks, so it does not either");
-    bench.sts.set(ONE_HOUR);
-    assert_eq!(key_of(&bench.obtain(&web).await.unwrap()), "ASIA2");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_refused_refresh_leaves_what_is_held_and_is_tried_again() {
-    let bench = Bench::new(ONE_HOUR);
-    let web = grant("web", None);
-    bench.obtain(&web).await.unwrap();
-    bench.sts.set(Mode::Fail(Kind::Final));
-    bench.pass(Duration::from_mins(45)).await;
-    assert_eq!(key_of(&bench.credentials.get(&web).unwrap()), "ASIA1");
-    let calls = bench.sts.count();
-    assert!((3..=20).contains(&calls), "{calls}");
-    bench.sts.set(ONE_HOUR);
-    bench.pass(Duration::from_mins(6)).await;
-    assert_ne!(key_of(&bench.credentials.get(&web).unwrap()), "ASIA1");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_clock_that_jumps_past_the_expiry_ends_the_session_and_the_next_request_gets_a_new_one() {
-    let bench = Bench::new(ONE_HOUR);
-    let web = grant("web", None);
-    bench.obtain(&web).await.unwrap();
-    bench.clock.advance(SignedDuration::from_hours(2));
-    assert!(bench.credentials.get(&web).is_none());
-    assert_eq!(key_of(&bench.obtain(&web).await.unwrap()), "ASIA2");
-}
-
-#[tokio::test(start_paused = true)]
-async fn after_a_jump_the_refresh_comes_within_a_minute_without_a_request() {
-    let bench = Bench::new(ONE_HOUR);
-    bench.credentials.set_wanted([grant("web", None)]);
-    bench.pass(Duration::from_secs(1)).await;
-    bench.clock.advance(SignedDuration::from_mins(40));
-    bench.pass(Duration::from_mins(1)).await;
-    assert_eq!(bench.sts.count(), 2);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_clock_that_jumps_back_gives_no_session_a_longer_life() {
-    let bench = Bench::new(ONE_HOUR);
-    let web = grant("web", None);
-    bench.obtain(&web).await.unwrap();
-    bench.clock.advance(SignedDuration::from_hours(-5));
-    bench.sts.set(Mode::Fail(Kind::Transient));
-    bench.pass(ALMOST_AN_HOUR).await;
-    assert!(bench.credentials.get(&web).is_some());
-    bench.pass(Duration::from_secs(1)).await;
-    assert!(bench.credentials.get(&web).is_none());
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_session_that_is_expired_when_it_arrives_is_never_served() {
     let bench = Bench::new(Mode::Succeed(Duration::ZERO));
     let web = grant("web", None);
@@ -321,20 +290,6 @@ async fn a_session_that_would_end_before_the_last_one_is_not_handed_out() {
     bench.pass(Duration::from_mins(34)).await;
     assert!(bench.sts.count() > 1);
     assert_eq!(key_of(&bench.credentials.get(&web).unwrap()), "ASIA1");
-}
-
-#[tokio::test(start_paused = true)]
-async fn no_more_than_eight_calls_are_under_way_at_once() {
-    let bench = Bench::new(Mode::Hang);
-    bench
-        .credentials
-        .set_wanted((0..50).map(|n| grant(&format!("role-{n}"), None)));
-    bench.pass(Duration::from_secs(10)).await;
-    assert_eq!(bench.sts.count(), 8);
-    bench.sts.set(ONE_HOUR);
-    bench.pass(Duration::from_secs(1)).await;
-    assert_eq!(bench.sts.count(), 50);
-    assert!(bench.credentials.status().iter().all(|slot| slot.valid));
 }
 
 #[tokio::test(start_paused = true)]

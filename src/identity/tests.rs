@@ -31,6 +31,8 @@ fn pod() -> Workload {
         created_at: Timestamp::UNIX_EPOCH,
         host_network: false,
         terminal: false,
+        labels: Box::default(),
+        owner: None,
         annotations: PodAnnotations::default(),
     }
 }

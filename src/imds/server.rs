@@ -15,7 +15,7 @@ use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use socket2::SockRef;
+use socket2::{SockFilter, SockRef};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -40,6 +40,17 @@ const HEADER_BYTES: usize = 8 << 10;
 /// While the agent is leaving: the silence after which no connection is on its way any more, and the longest wait for it.
 const QUIET: Duration = Duration::from_millis(50);
 const LAST_CONNECTIONS: Duration = Duration::from_secs(1);
+/// A socket filter (classic BPF) that drops what would begin a connection and lets begun handshakes end: whatever has
+/// SYN set in the flags of its TCP header. The client tries again after a second.
+const NO_NEW_CONNECTIONS: [SockFilter; 4] = [
+    // BPF_LD | BPF_B | BPF_ABS: the flags.
+    SockFilter::new(0x30, 0, 0, 13),
+    // BPF_JMP | BPF_JSET | BPF_K: SYN.
+    SockFilter::new(0x45, 0, 1, 0x02),
+    // BPF_RET | BPF_K: nothing of the packet, or all of it.
+    SockFilter::new(0x06, 0, 0, 0),
+    SockFilter::new(0x06, 0, 0, u32::MAX),
+];
 /// While the agent is leaving: how long a kept connection may still ask its last question.
 const LAST_REQUEST: Duration = Duration::from_secs(2);
 
@@ -94,9 +105,12 @@ async fn serve(listener: TcpListener, imds: Arc<Imds>, mut drain: Drain) {
     while connections.join_next().await.is_some() {}
 }
 
-/// Accepts what waits at the listener: closing it would reset those connections. Nothing new comes where a newer process
-/// has taken over; else this ends all the same.
+/// Accepts what waits at the listener: closing it would reset those connections. Nothing new comes any more: a newer
+/// process has taken over, or new connections wait for one until they are refused.
 async fn accept_the_last(listener: &TcpListener, mut serve: impl FnMut(TcpStream, SocketAddr)) {
+    if let Err(error) = SockRef::from(listener).attach_filter(&NO_NEW_CONNECTIONS) {
+        tracing::debug!("new connections come until the end: {error}");
+    }
     let end = Instant::now() + LAST_CONNECTIONS;
     while Instant::now() < end
         && let Ok(Ok((stream, peer))) = tokio::time::timeout(QUIET, listener.accept()).await

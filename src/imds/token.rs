@@ -250,6 +250,8 @@ mod tests {
             host_network: false,
             terminal: false,
             annotations: PodAnnotations::default(),
+            labels: Box::default(),
+            owner: None,
         }
     }
 

@@ -8,9 +8,9 @@ use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::Decision;
+use super::{Basis, Decision, Mark, Verdict};
 use crate::reason::Reason;
-use crate::workload::{Namespace, PodUid, Workload};
+use crate::workload::{Namespace, PodUid, ServiceAccount, Surroundings, Workload};
 
 /// A pod and what was decided about it.
 #[derive(Debug)]
@@ -19,6 +19,10 @@ pub struct Entry<G> {
     pub workload: Workload,
     /// What it is granted, or why it gets nothing.
     pub decision: Decision<G>,
+    /// How that came about.
+    pub basis: Basis,
+    /// What of the decision the pod has been given last; for those who give.
+    pub mark: Mark,
 }
 
 /// Who owns an address.
@@ -36,7 +40,7 @@ impl<G> Lookup<G> {
     /// Whether waiting for further watch events cannot be expected to change the answer.
     pub fn is_settled(&self) -> bool {
         match self {
-            Self::Pod(entry) => !matches!(entry.decision, Err(Reason::UnknownNamespace { .. })),
+            Self::Pod(entry) => !entry.decision.as_ref().is_err_and(Reason::is_unsettled),
             Self::Ambiguous | Self::Unknown => false,
         }
     }
@@ -47,10 +51,14 @@ impl<G> Lookup<G> {
 pub struct Snapshot<G> {
     pub(super) pods: Arc<HashMap<PodUid, Arc<Entry<G>>>>,
     pub(super) namespaces: Arc<HashMap<Arc<str>, Namespace>>,
+    pub(super) service_accounts: Arc<HashMap<AccountName, ServiceAccount>>,
     owners: Arc<HashMap<IpAddr, Claim<G>>>,
     /// Each grant with the number of live pods that have it.
     wanted: Arc<HashMap<Arc<G>, usize>>,
 }
+
+/// A service account's namespace and name.
+pub(super) type AccountName = (Arc<str>, Arc<str>);
 
 /// The live pods that claim one address; never none.
 #[derive(Debug)]
@@ -102,20 +110,65 @@ impl<G> Snapshot<G> {
         self.namespaces.values()
     }
 
+    /// What is known around a pod.
+    pub(super) fn around(&self, pod: &Workload) -> Surroundings<'_> {
+        let account = super::account_of(pod);
+        Surroundings {
+            namespace: self.namespaces.get(&pod.namespace),
+            service_account: account.and_then(|name| self.service_accounts.get(&name)),
+        }
+    }
+
     /// The distinct grants of all live pods, also of those without an address yet, in no order.
     pub fn wanted(&self) -> impl ExactSizeIterator<Item = &Arc<G>> {
         self.wanted.keys()
+    }
+
+    /// The live pods with this grant, in no order.
+    pub fn pods_granted<'a>(&'a self, grant: &'a G) -> impl Iterator<Item = &'a Workload>
+    where
+        G: PartialEq,
+    {
+        self.pods
+            .values()
+            .filter(|entry| entry.workload.is_live())
+            .filter(move |entry| entry.decision.as_deref().is_ok_and(|it| it == grant))
+            .map(|entry| &entry.workload)
+    }
+
+    /// What is granted to the live pods that people have changed since `earlier`: the pod is new, or its annotations,
+    /// labels, namespace or service account are not what they were. What the kubelet reports of a pod does not count.
+    pub fn changed_since<'a>(&'a self, earlier: &'a Self) -> impl Iterator<Item = &'a Arc<G>> {
+        let has_changed = |entry: &&'a Arc<Entry<G>>| {
+            let pod = &entry.workload;
+            let before = earlier.pods.get(&pod.uid);
+            before.is_none_or(|before| {
+                let before = &before.workload;
+                before.annotations != pod.annotations || before.labels != pod.labels
+            }) || self.around(pod) != earlier.around(pod)
+        };
+        self.pods
+            .values()
+            .filter(|entry| entry.workload.is_live())
+            .filter(has_changed)
+            .filter_map(|entry| entry.decision.as_ref().ok())
     }
 }
 
 impl<G: Eq + Hash> Snapshot<G> {
     /// Adds a pod that is not in the snapshot.
-    pub(super) fn insert(&mut self, workload: Workload, decision: Decision<G>) {
+    pub(super) fn insert(&mut self, workload: Workload, verdict: Verdict<G>, mark: Mark) {
+        let Verdict { decision, basis } = verdict;
         let decision = match decision {
             Ok(grant) if workload.is_live() => Ok(self.want(grant)),
             other => other,
         };
-        let entry = Arc::new(Entry { workload, decision });
+        let entry = Arc::new(Entry {
+            workload,
+            decision,
+            basis,
+            mark,
+        });
         let addresses = entry.workload.owned_addresses();
         if !addresses.is_empty() {
             let owners = Arc::make_mut(&mut self.owners);
@@ -210,6 +263,7 @@ impl<G> Clone for Snapshot<G> {
         Self {
             pods: Arc::clone(&self.pods),
             namespaces: Arc::clone(&self.namespaces),
+            service_accounts: Arc::clone(&self.service_accounts),
             owners: Arc::clone(&self.owners),
             wanted: Arc::clone(&self.wanted),
         }
@@ -221,6 +275,7 @@ impl<G> Default for Snapshot<G> {
         Self {
             pods: Arc::default(),
             namespaces: Arc::default(),
+            service_accounts: Arc::default(),
             owners: Arc::default(),
             wanted: Arc::default(),
         }

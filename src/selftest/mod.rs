@@ -58,7 +58,9 @@ pub async fn run(setup: Setup, condition: Condition, metrics: Arc<Metrics>) {
 /// Ready is who answers pods, and who cannot know; never one whose pods ask somebody else.
 fn report(verdict: &Verdict, last: &mut Option<Finding>, condition: &Condition, metrics: &Metrics) {
     let Verdict { finding, detail } = verdict;
-    metrics.set_interception(finding.name(), &Finding::NAMES);
+    metrics
+        .interception
+        .set_state(finding.name(), &Finding::NAMES);
     let state = finding.name();
     if last.replace(*finding) == Some(*finding) {
         tracing::debug!(state, "self-test, as before: {detail}");

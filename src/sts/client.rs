@@ -16,9 +16,11 @@ use aws_config::provider_config::ProviderConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_sdk_sts::Client;
 use aws_sdk_sts::operation::assume_role::AssumeRoleOutput;
+use aws_sdk_sts::types::{PolicyDescriptorType, Tag};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use futures::future::BoxFuture;
@@ -27,7 +29,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::{AssumeRole, Session, StsError};
-use crate::authorize::Grant;
+use crate::authorize::{self, Grant, SessionPolicy};
 use crate::clock::Clock;
 use crate::secret::Secret;
 
@@ -105,7 +107,13 @@ impl Sts {
         let connection = self.connection().await?;
         let credentials = connection.node_credentials.provide_credentials();
         match tokio::time::timeout(ATTEMPT_TIMEOUT, credentials).await {
-            Ok(Ok(_)) => Ok(()),
+            // Without the metadata service the SDK goes on with what it had, even beyond its end.
+            Ok(Ok(credentials)) if !is_over(&credentials, self.clock.now()) => Ok(()),
+            Ok(Ok(_)) => Err(StsError::transient(
+                "NoNodeCredentials",
+                "the node's credentials have expired",
+                "the metadata service has not given new ones",
+            )),
             Ok(Err(error)) => Err(StsError::no_node_credentials(&error)),
             Err(elapsed) => Err(StsError::no_node_credentials(&elapsed)),
         }
@@ -135,6 +143,8 @@ impl Sts {
     async fn call(&self, grant: &Grant) -> Result<Session, StsError> {
         let connection = self.connection().await?;
         let obtained_at = self.clock.now();
+        let attributes = &grant.attributes;
+        let policy = attributes.policy();
         let answer = connection
             .client
             .assume_role()
@@ -142,6 +152,20 @@ impl Sts {
             .role_session_name(grant.session_name.as_str())
             .set_external_id(grant.external_id.as_ref().map(|id| id.as_str().to_owned()))
             .set_duration_seconds(i32::try_from(grant.duration.as_secs()).ok())
+            .set_source_identity(attributes.source_identity().map(ToString::to_string))
+            .set_tags(list(attributes.tags().iter().map(tag))?)
+            .set_transitive_tag_keys(list(
+                attributes
+                    .transitive_tag_keys()
+                    .map(|key| Ok(key.to_owned())),
+            )?)
+            .set_policy(policy.and_then(SessionPolicy::document).map(str::to_owned))
+            .set_policy_arns(list(
+                policy
+                    .into_iter()
+                    .flat_map(SessionPolicy::arns)
+                    .map(|arn| Ok(PolicyDescriptorType::builder().arn(arn).build())),
+            )?)
             .send()
             .await;
         match answer {
@@ -259,6 +283,27 @@ fn timeouts() -> TimeoutConfig {
         .operation_attempt_timeout(ATTEMPT_TIMEOUT)
         .operation_timeout(CALL_TIMEOUT)
         .build()
+}
+
+/// What the SDK takes: no list rather than an empty one.
+fn list<T>(items: impl Iterator<Item = Result<T, StsError>>) -> Result<Option<Vec<T>>, StsError> {
+    let items: Vec<T> = items.collect::<Result<_, _>>()?;
+    Ok((!items.is_empty()).then_some(items))
+}
+
+fn tag(tag: &authorize::Tag) -> Result<Tag, StsError> {
+    Tag::builder()
+        .key(tag.key())
+        .value(tag.value())
+        .build()
+        .map_err(|error| StsError::transient("Unknown", error.to_string(), "a fault in podiam"))
+}
+
+fn is_over(credentials: &Credentials, now: Timestamp) -> bool {
+    credentials
+        .expiry()
+        .and_then(|expiry| Timestamp::try_from(expiry).ok())
+        .is_some_and(|expiry| expiry <= now)
 }
 
 fn session(output: AssumeRoleOutput, obtained_at: Timestamp) -> Result<Session, StsError> {

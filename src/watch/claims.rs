@@ -85,6 +85,8 @@ mod tests {
             created_at: Timestamp::UNIX_EPOCH,
             host_network: false,
             terminal: false,
+            labels: Box::default(),
+            owner: None,
             annotations: PodAnnotations::default(),
         }
     }

@@ -1,20 +1,22 @@
 //! The lean Kubernetes objects that are read from the API server and from manifests.
 //!
-//! Only the fields below are ever deserialised: containers, their environment, labels and managedFields are skipped by
-//! the parser and never in memory as values. [`kube`] wants an [`ObjectMeta`], so one is filled with what we read.
+//! Only the fields below are ever deserialised: containers, their environment and managedFields are skipped by the
+//! parser and never in memory as values; of labels only those are kept that become session tags. [`kube`] wants an [`ObjectMeta`], so one is filled with what we read.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 use kube::core::{ClusterResourceScope, NamespaceResourceScope, ObjectMeta};
 use serde::{Deserialize, Deserializer};
 use thiserror::Error;
 
 use crate::workload::{
-    AnnotationKeys, IMDSV2_ANNOTATION, Namespace as LeanNamespace, PodAnnotations, PodUid, Workload,
+    AnnotationKeys, EKS_ROLE_ANNOTATION, IMDSV2_ANNOTATION, Namespace as LeanNamespace, Owner,
+    PodAnnotations, PodUid, SESSION_POLICY_ANNOTATION, SESSION_POLICY_ARNS_ANNOTATION,
+    ServiceAccount as LeanServiceAccount, Workload,
 };
 
 /// Why an object cannot be used.
@@ -39,7 +41,7 @@ pub(super) struct Pod {
 #[serde(rename_all = "camelCase")]
 pub(super) struct PodSpec {
     pub(super) node_name: Option<String>,
-    service_account_name: Option<String>,
+    pub(super) service_account_name: Option<String>,
     host_network: Option<bool>,
 }
 
@@ -64,6 +66,13 @@ pub(super) struct Namespace {
     pub(super) metadata: ObjectMeta,
 }
 
+/// A service account as it arrives: metadata only, never its secrets.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct ServiceAccount {
+    #[serde(default, deserialize_with = "lean_metadata")]
+    pub(super) metadata: ObjectMeta,
+}
+
 impl Pod {
     /// The part of it that the agent keeps.
     pub(super) fn into_workload(self, keys: &AnnotationKeys) -> Result<Workload, ObjectError> {
@@ -73,8 +82,11 @@ impl Pod {
             uid,
             creation_timestamp,
             annotations,
+            labels,
+            owner_references,
             ..
         } = self.metadata;
+        let labels = labels.unwrap_or_default();
         let spec = self.spec.unwrap_or_default();
         let status = self.status.unwrap_or_default();
         let mut annotations = annotations.unwrap_or_default();
@@ -91,10 +103,41 @@ impl Pod {
             annotations: PodAnnotations {
                 role: annotation(&keys.role),
                 external_id: annotation(&keys.external_id),
+                session_name: keys.session_name.as_deref().and_then(&mut annotation),
                 imdsv2: annotation(IMDSV2_ANNOTATION),
+                session_policy: annotation(SESSION_POLICY_ANNOTATION),
+                session_policy_arns: annotation(SESSION_POLICY_ARNS_ANNOTATION),
             },
+            owner: owner(owner_references.unwrap_or_default(), &labels),
+            labels: keys
+                .labels
+                .iter()
+                .filter_map(|key| Some((key.as_str().into(), labels.get(key)?.as_str().into())))
+                .collect(),
         })
     }
+}
+
+/// The controller among the owners. A `ReplicaSet` whose name ends in the pods' template hash is a Deployment's, named
+/// after it.
+fn owner(owners: Vec<OwnerReference>, labels: &BTreeMap<String, String>) -> Option<Box<Owner>> {
+    let controller = owners
+        .into_iter()
+        .find(|owner| owner.controller == Some(true))?;
+    let deployment = labels.get("pod-template-hash").and_then(|hash| {
+        let name = controller
+            .name
+            .strip_suffix(hash.as_str())?
+            .strip_suffix('-')?;
+        (controller.kind == "ReplicaSet" && !name.is_empty()).then(|| Owner {
+            kind: "Deployment".into(),
+            name: name.into(),
+        })
+    });
+    Some(Box::new(deployment.unwrap_or(Owner {
+        kind: controller.kind.into(),
+        name: controller.name.into(),
+    })))
 }
 
 impl PodStatus {
@@ -130,11 +173,40 @@ impl Namespace {
         let ObjectMeta {
             name, annotations, ..
         } = self.metadata;
+        let mut annotations = annotations.unwrap_or_default();
+        let mut annotation = |key: &str| annotations.remove(key).map(String::into_boxed_str);
         Ok(LeanNamespace {
             name: name.ok_or(ObjectError::Missing("name"))?.into(),
-            allowed_roles: annotations
-                .and_then(|mut annotations| annotations.remove(&keys.allowed_roles))
-                .map(String::into_boxed_str),
+            allowed_roles: annotation(&keys.allowed_roles),
+            permitted: keys.permitted.as_deref().and_then(&mut annotation),
+            role: keys.namespace_role.as_deref().and_then(&mut annotation),
+        })
+    }
+}
+
+impl ServiceAccount {
+    /// The part of it that the agent keeps.
+    pub(super) fn into_service_account(
+        self,
+        keys: &AnnotationKeys,
+    ) -> Result<LeanServiceAccount, ObjectError> {
+        let ObjectMeta {
+            name,
+            namespace,
+            annotations,
+            ..
+        } = self.metadata;
+        let mut annotations = annotations.unwrap_or_default();
+        let mut annotation = |key: &str| annotations.remove(key).map(String::into_boxed_str);
+        let own_key = keys.service_account_role.as_deref();
+        Ok(LeanServiceAccount {
+            namespace: namespace.ok_or(ObjectError::Missing("namespace"))?.into(),
+            name: name.ok_or(ObjectError::Missing("name"))?.into(),
+            role: own_key.and_then(&mut annotation),
+            eks_role: keys
+                .eks_role
+                .then(|| annotation(EKS_ROLE_ANNOTATION))
+                .flatten(),
         })
     }
 }
@@ -150,6 +222,8 @@ fn lean_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMet
         resource_version: Option<String>,
         creation_timestamp: Option<Timestamp>,
         annotations: Option<BTreeMap<String, String>>,
+        labels: Option<BTreeMap<String, String>>,
+        owner_references: Option<Vec<OwnerReference>>,
     }
     let lean = Option::<Lean>::deserialize(deserializer)?.unwrap_or_default();
     Ok(ObjectMeta {
@@ -159,6 +233,8 @@ fn lean_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMet
         resource_version: lean.resource_version,
         creation_timestamp: lean.creation_timestamp.map(Time),
         annotations: lean.annotations,
+        labels: lean.labels,
+        owner_references: lean.owner_references,
         ..ObjectMeta::default()
     })
 }
@@ -226,166 +302,50 @@ impl kube::Resource for Namespace {
     }
 }
 
+impl kube::Resource for ServiceAccount {
+    type DynamicType = ();
+    type Scope = NamespaceResourceScope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        "ServiceAccount".into()
+    }
+
+    fn group((): &()) -> Cow<'_, str> {
+        "".into()
+    }
+
+    fn version((): &()) -> Cow<'_, str> {
+        "v1".into()
+    }
+
+    fn plural((): &()) -> Cow<'_, str> {
+        "serviceaccounts".into()
+    }
+
+    /// The API server is asked for metadata alone.
+    fn metadata_api() -> bool {
+        true
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
 #[cfg(test)]
 pub(super) fn test_keys() -> AnnotationKeys {
     AnnotationKeys {
         role: "iam.amazonaws.com/role".into(),
         external_id: "iam.amazonaws.com/external-id".into(),
         allowed_roles: "iam.amazonaws.com/allowed-roles".into(),
+        labels: vec!["app".into()],
+        ..AnnotationKeys::default()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    fn pod(object: Value) -> Result<Workload, ObjectError> {
-        serde_json::from_value::<Pod>(object)
-            .unwrap()
-            .into_workload(&test_keys())
-    }
-
-    /// A pod as the API server sends it, with much that nobody here wants.
-    fn full_pod() -> Value {
-        json!({
-            "apiVersion": "v1", "kind": "Pod",
-            "metadata": {
-                "name": "web-0", "namespace": "shop", "uid": "0b1f5a0e-3f1e-4d0c-8f55-8f0e2c8f3d01",
-                "resourceVersion": "42", "creationTimestamp": "2026-01-02T03:04:05Z",
-                "labels": {"app": "web"},
-                "annotations": {
-                    "iam.amazonaws.com/role": "reader", "iam.amazonaws.com/external-id": "id-1",
-                    "podiam.io/imdsv2": "required", "unrelated": "x"
-                },
-                "managedFields": [{"manager": "kubelet", "fieldsV1": {"f:status": {}}}]
-            },
-            "spec": {
-                "nodeName": "node-1", "serviceAccountName": "web",
-                "containers": [{"name": "c", "env": [{"name": "PASSWORD", "value": "hunter2"}]}]
-            },
-            "status": {
-                "phase": "Running", "podIP": "10.0.0.9",
-                "podIPs": [{"ip": "10.0.0.9"}, {"ip": "2001:db8::9"}]
-            }
-        })
-    }
-
-    #[test]
-    fn a_pod_is_reduced_to_what_the_agent_needs() {
-        let workload = pod(full_pod()).unwrap();
-        assert_eq!(
-            workload,
-            Workload {
-                uid: PodUid::new("0b1f5a0e-3f1e-4d0c-8f55-8f0e2c8f3d01"),
-                namespace: "shop".into(),
-                name: "web-0".into(),
-                service_account: Some("web".into()),
-                addresses: vec!["10.0.0.9".parse().unwrap(), "2001:db8::9".parse().unwrap()],
-                created_at: "2026-01-02T03:04:05Z".parse().unwrap(),
-                host_network: false,
-                terminal: false,
-                annotations: PodAnnotations {
-                    role: Some("reader".into()),
-                    external_id: Some("id-1".into()),
-                    imdsv2: Some("required".into()),
-                },
-            }
-        );
-    }
-
-    #[test]
-    fn environment_labels_and_managed_fields_are_not_even_read() {
-        let object: Pod = serde_json::from_value(full_pod()).unwrap();
-        assert_eq!(object.metadata.managed_fields, None);
-        assert_eq!(object.metadata.labels, None);
-        assert!(!format!("{object:?}").contains("hunter2"));
-    }
-
-    #[test]
-    fn phase_and_network_decide_what_a_pod_may_own() {
-        for (phase, terminal) in [
-            ("Pending", false),
-            ("Running", false),
-            ("Succeeded", true),
-            ("Failed", true),
-            ("Unknown", false),
-        ] {
-            let mut object = full_pod();
-            object["status"]["phase"] = phase.into();
-            assert_eq!(pod(object).unwrap().terminal, terminal, "{phase}");
-        }
-        let mut object = full_pod();
-        object["spec"]["hostNetwork"] = true.into();
-        assert!(pod(object).unwrap().host_network);
-    }
-
-    #[test]
-    fn a_terminating_pod_keeps_its_addresses_until_it_is_gone() {
-        let mut object = full_pod();
-        object["metadata"]["deletionTimestamp"] = "2026-01-02T04:00:00Z".into();
-        let workload = pod(object).unwrap();
-        assert!(!workload.terminal);
-        assert_eq!(workload.addresses.len(), 2);
-    }
-
-    #[test]
-    fn an_empty_annotation_is_not_an_absent_one() {
-        let mut object = full_pod();
-        object["metadata"]["annotations"] = json!({"iam.amazonaws.com/role": ""});
-        let annotations = pod(object).unwrap().annotations;
-        assert_eq!(annotations.role.as_deref(), Some(""));
-        assert_eq!(annotations.external_id, None);
-    }
-
-    #[test]
-    fn a_pod_that_has_only_begun_has_no_address() {
-        for status in [json!(null), json!({}), json!({"podIP": "", "podIPs": null})] {
-            let mut object = full_pod();
-            object["status"] = status;
-            assert_eq!(pod(object).unwrap().addresses, Vec::<IpAddr>::new());
-        }
-    }
-
-    #[test]
-    fn a_single_pod_ip_is_enough() {
-        let mut object = full_pod();
-        object["status"] = json!({"podIP": "10.0.0.9"});
-        assert_eq!(
-            pod(object).unwrap().addresses,
-            ["10.0.0.9".parse::<IpAddr>().unwrap()]
-        );
-    }
-
-    #[test]
-    fn an_unusable_object_says_which_field_is_at_fault() {
-        let mut object = full_pod();
-        object["status"]["podIPs"][1]["ip"] = "10.0.0.999".into();
-        assert_eq!(
-            pod(object).unwrap_err().to_string(),
-            "status.podIPs: \"10.0.0.999\" is not an IP address"
-        );
-        for field in ["name", "namespace", "uid"] {
-            let mut object = full_pod();
-            object["metadata"][field].take();
-            assert_eq!(pod(object).unwrap_err(), ObjectError::Missing(field));
-        }
-    }
-
-    #[test]
-    fn a_namespace_keeps_its_name_and_its_list_of_roles() {
-        let object = json!({
-            "kind": "PartialObjectMetadata",
-            "metadata": {"name": "shop", "annotations": {"iam.amazonaws.com/allowed-roles": "[\"r\"]", "x": "y"}}
-        });
-        let namespace: Namespace = serde_json::from_value(object).unwrap();
-        assert_eq!(
-            namespace.into_namespace(&test_keys()).unwrap(),
-            LeanNamespace {
-                name: "shop".into(),
-                allowed_roles: Some("[\"r\"]".into())
-            }
-        );
-    }
-}
+mod tests;

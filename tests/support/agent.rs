@@ -182,6 +182,11 @@ impl Agent {
         self.ask_admin("/metrics").await.unwrap().body
     }
 
+    /// /debug/store; needs `--debug`.
+    pub async fn store(&self) -> String {
+        self.ask_admin("/debug/store").await.unwrap().body
+    }
+
     async fn ask_admin(&self, path: &str) -> Result<Reply, String> {
         let stream = match &self.host {
             Host::Loopback(_) => TcpStream::connect(self.admin).await,

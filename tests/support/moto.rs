@@ -35,7 +35,8 @@ impl Moto {
         moto
     }
 
-    async fn start() -> Self {
+    /// A server of its own, for a test that looks at everything in it.
+    pub async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let address = free_address(Ipv4Addr::LOCALHOST);
         let mut command = Command::new(program(Part::Python));

@@ -69,7 +69,12 @@ impl Step {
     fn needs(self) -> &'static [Part] {
         match self {
             Self::Parts => &Part::ALL,
-            Self::Tests => &[Part::KubeApiserver, Part::Etcd, Part::Python],
+            Self::Tests => &[
+                Part::KubeApiserver,
+                Part::Etcd,
+                Part::Python,
+                Part::IamSimulate,
+            ],
             Self::Dependencies => &[Part::CargoDeny],
             Self::Fuzz => &[Part::CargoFuzz],
             Self::Format | Self::Lints | Self::Docs => &[],

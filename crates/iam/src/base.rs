@@ -38,6 +38,19 @@ impl BaseArn {
         RoleArn::parse(&format!("{}{value}", self.0))
     }
 
+    /// The role that `value` stands for in this base's partition and account, below the base or not: an ARN is taken as
+    /// it is, anything else is a name, or a path and a name, from the account's root.
+    pub fn in_account(&self, value: &str) -> Result<RoleArn, ArnError> {
+        if RoleArn::is_meant(value) {
+            return RoleArn::parse(value);
+        }
+        let account = self
+            .0
+            .split_once(":role/")
+            .map_or("", |(account, _)| account);
+        RoleArn::parse(&format!("{account}:role/{value}"))
+    }
+
     /// The short form of a role below this base: the inverse of [`BaseArn::complete`].
     pub fn strip<'a>(&self, role: &'a RoleArn) -> Option<&'a str> {
         role.as_str().strip_prefix(&*self.0)
@@ -70,6 +83,25 @@ mod tests {
 
     use super::*;
     use crate::generate::{base, path, segment};
+
+    #[test]
+    fn a_role_of_the_same_account_need_not_be_below_the_base() {
+        let base = BaseArn::parse("arn:aws-cn:iam::123456789012:role/k8s").unwrap();
+        for (value, expected) in [
+            ("nodes", "arn:aws-cn:iam::123456789012:role/nodes"),
+            (
+                "infra/nodes",
+                "arn:aws-cn:iam::123456789012:role/infra/nodes",
+            ),
+            (
+                "arn:aws:iam::210987654321:role/x",
+                "arn:aws:iam::210987654321:role/x",
+            ),
+        ] {
+            assert_eq!(base.in_account(value).unwrap().as_str(), expected);
+        }
+        assert_eq!(base.in_account("/x"), Err(ArnError::EmptySegment));
+    }
 
     #[test]
     fn what_kube2iam_accepts_is_accepted_and_ends_with_a_slash() {

@@ -3,11 +3,11 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::given;
+use super::{attribution, given};
 use crate::config::check::Check;
 use crate::config::flags::SessionFlags;
 use crate::config::pflag::GoDuration;
-use crate::config::{Program, SessionNaming, Sessions, values};
+use crate::config::{Node, Program, SessionNaming, Sessions, values};
 
 /// STS takes 900 s to 43 200 s as `DurationSeconds`.
 const SESSION_DURATION: RangeInclusive<Duration> =
@@ -20,14 +20,21 @@ const REFRESH_MARGIN: Duration = Duration::from_mins(10);
 const SHORTEST_AGE: Duration = Duration::from_secs(1);
 
 impl SessionFlags {
-    pub(super) fn judge(self, check: &mut Check) -> Sessions {
+    pub(super) fn judge(self, check: &mut Check, node: &Node) -> Sessions {
         let Self {
             iam_role_session_ttl,
             iam_role_error_ttl,
             use_regional_sts_endpoint,
             session,
+            session_tags,
+            session_tag_labels,
+            session_tags_transitive,
+            source_identity,
+            cluster_name,
             iam_session_duration,
             aws_region,
+            sts_rate,
+            sts_concurrency,
         } = self;
         if !check.switch("use-regional-sts-endpoint", &use_regional_sts_endpoint) {
             check.without_effect(
@@ -35,22 +42,46 @@ impl SessionFlags {
                 "STS is always asked at its regional endpoint",
             );
         }
-        let kinds = [("pod", SessionNaming::Pod), ("role", SessionNaming::Role)];
+        let kinds = [
+            ("pod", SessionNaming::Pod),
+            ("workload", SessionNaming::Workload),
+            ("role", SessionNaming::Role),
+        ];
         let naming = given(session).and_then(|kind| check.choice("session", &kind, &kinds));
         let by_default = match check.program() {
             Program::Podiam => SessionNaming::Pod,
             Program::Kube2iam => SessionNaming::Role,
         };
+        let naming = naming.unwrap_or(by_default);
+        let attribution = attribution::judge(
+            check,
+            node,
+            naming,
+            attribution::Raw {
+                tags: session_tags,
+                labels: session_tag_labels,
+                transitive: session_tags_transitive,
+                source_identity,
+                cluster: given(cluster_name),
+            },
+        );
         let duration = session_duration(check, &iam_session_duration);
         let refresh_age = refresh_age(check, given(iam_role_session_ttl), duration);
         let error_ttl = check.duration("iam-role-error-ttl", &iam_role_error_ttl);
         Sessions {
-            naming: naming.unwrap_or(by_default),
+            naming,
+            attribution,
             duration,
             refresh_age,
             error_ttl: error_ttl.unwrap_or_default(),
             region: given(aws_region)
                 .and_then(|region| check.parse("aws-region", &region, values::region)),
+            sts_rate: check
+                .parse("sts-rate", &sts_rate, values::rate)
+                .unwrap_or_default(),
+            sts_concurrency: check
+                .parse("sts-concurrency", &sts_concurrency, values::calls)
+                .unwrap_or_default(),
         }
     }
 }
@@ -172,6 +203,31 @@ mod tests {
             "--iam-session-duration (1h0m0s)",
         );
         assert!(problems(&["--iam-role-session-ttl=1h", "--iam-session-duration=2h"]).is_empty());
+    }
+
+    #[test]
+    fn the_budget_for_sts_is_20_calls_a_second_and_8_at_once_unless_other_numbers_are_given() {
+        let budget = |words: &[&str]| {
+            let sessions = config(words).sessions;
+            (sessions.sts_rate.to_string(), sessions.sts_concurrency)
+        };
+        assert_eq!(budget(&[]), ("20".into(), 8));
+        assert_eq!(
+            budget(&["--sts-rate=0.5", "--sts-concurrency=64"]),
+            ("0.5".into(), 64)
+        );
+        assert_eq!(
+            budget(&["--sts-rate=0", "--sts-concurrency=0"]),
+            ("0".into(), 0)
+        );
+        for text in ["-1", "0.001", "1001", "NaN", "inf", "", "10/s"] {
+            let flag = format!("--sts-rate={text}");
+            assert_one_problem(&[&flag], "--sts-rate", "0.01 to 1000");
+        }
+        for text in ["-1", "1001", "0.5", "", "many"] {
+            let flag = format!("--sts-concurrency={text}");
+            assert_one_problem(&[&flag], "--sts-concurrency", "1 to 1000");
+        }
     }
 
     #[test]

@@ -246,8 +246,8 @@ fn all_problems_are_reported_together_each_with_flag_value_and_what_is_right() {
             "--base-role-arn=\"role/x\"",
             "arn:aws:iam::123456789012:role/",
         ),
+        ("--session=\"ns\"", "write pod, workload or role"),
         ("--iam-role-key=\"\"", "iam.amazonaws.com/role"),
-        ("--session=\"ns\"", "write pod or role"),
         ("--metadata-allow=\"user-data\"", "--allow-user-data"),
         ("--log-level=\"loud\"", "warning"),
     ];

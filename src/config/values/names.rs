@@ -1,4 +1,4 @@
-//! Names that others gave: of nodes, of annotations, of regions.
+//! Names that others gave: of nodes, of annotations, of clusters, of regions.
 
 /// The name of a node: a DNS subdomain in the sense of RFC 1123, as Kubernetes requires it of every object's name.
 pub(in crate::config) fn node_name(text: &str) -> Result<String, &'static str> {
@@ -45,6 +45,16 @@ fn is_qualified_name(text: &str) -> bool {
             .iter()
             .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte));
     is_name && prefix.is_none_or(is_dns_subdomain)
+}
+
+/// The name of a cluster, as the value of a session tag.
+pub(in crate::config) fn cluster_name(text: &str) -> Result<String, &'static str> {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b" _.:/=+-@".contains(&byte);
+    if (1..=256).contains(&text.len()) && text.bytes().all(legal) {
+        Ok(text.to_owned())
+    } else {
+        Err("not the name of a cluster: at most 256 letters, digits, spaces and _.:/=+-@")
+    }
 }
 
 /// A region. AWS lists them nowhere in a form that would be right tomorrow, so only the shape is checked.

@@ -1,11 +1,18 @@
-//! Whatever happens, in whatever order: nothing that is served is expired, belongs to another grant, or ends before
-//! what was served before.
+//! Whatever happens, in whatever order: nothing that is served is expired, belongs to another grant, or ends before what
+//! was served before; nobody waits longer than a client does; and STS is asked no oftener than the model allows.
 
 use std::collections::HashMap;
 
 use proptest::prelude::*;
 
+use super::model::{Journal, What};
 use super::*;
+
+/// The budget under test.
+const LIMITS: Limits = Limits {
+    rate: 5.0,
+    concurrency: 2,
+};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -17,6 +24,10 @@ enum Step {
     Jump(i64),
     /// A pod asks for the grant of this number, so many at once.
     Ask(usize, usize),
+    /// Pods need the grants of these bits.
+    Want(u8),
+    /// A pod with the grant of this number changes.
+    Change(usize),
 }
 
 fn mode() -> impl Strategy<Value = Mode> {
@@ -32,10 +43,13 @@ fn mode() -> impl Strategy<Value = Mode> {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        2 => mode().prop_map(Step::Sts),
-        3 => (1_u64..3000).prop_map(Step::Pass),
+        3 => mode().prop_map(Step::Sts),
+        4 => (1_u64..3000).prop_map(Step::Pass),
+        2 => (1_u64..10).prop_map(Step::Pass),
         1 => (-7200_i64..7200).prop_map(Step::Jump),
-        4 => (0_usize..4, 1_usize..4).prop_map(|(grant, callers)| Step::Ask(grant, callers)),
+        6 => (0_usize..4, 1_usize..4).prop_map(|(grant, callers)| Step::Ask(grant, callers)),
+        1 => any::<u8>().prop_map(Step::Want),
+        2 => (0_usize..4).prop_map(Step::Change),
     ]
 }
 
@@ -50,13 +64,20 @@ fn grants() -> [Arc<Grant>; 4] {
 
 /// Checks one answer against everything that was served before.
 fn check(
-    outcome: Result<Bytes, Reason>,
+    outcome: Result<Arc<Issued>, Reason>,
     grant: &Arc<Grant>,
     clock: &Clock,
     served: &mut HashMap<Arc<Grant>, Timestamp>,
 ) -> Result<(), TestCaseError> {
-    let Ok(body) = outcome else { return Ok(()) };
-    let body = read(&body);
+    let issued = match outcome {
+        Ok(issued) => issued,
+        Err(Reason::StsRefused) => return Ok(()),
+        Err(reason) => {
+            prop_assert_eq!(reason.status(), 503);
+            return Ok(());
+        }
+    };
+    let body = read(&issued);
     let expires: Timestamp = body["Expiration"].as_str().unwrap().parse().unwrap();
     prop_assert!(expires > clock.now(), "expired at {expires}");
     prop_assert_eq!(
@@ -70,15 +91,19 @@ fn check(
 }
 
 async fn play(steps: Vec<Step>) -> Result<(), TestCaseError> {
-    let bench = Bench::new(ONE_HOUR);
+    let bench = Bench::limited(ONE_HOUR, LIMITS);
     let grants = grants();
     bench.credentials.set_wanted(grants.iter().take(2).cloned());
     let mut served = HashMap::new();
+    let mut journal = Journal::default();
     for step in steps {
         match step {
             Step::Sts(mode) => bench.sts.set(mode),
             Step::Pass(seconds) => bench.pass_coarsely(Duration::from_secs(seconds)).await,
-            Step::Jump(seconds) => bench.clock.advance(SignedDuration::from_secs(seconds)),
+            Step::Jump(seconds) => {
+                bench.clock.advance(SignedDuration::from_secs(seconds));
+                journal.note(What::Jump);
+            }
             Step::Ask(number, callers) => {
                 let grant = &grants[number];
                 let start = Instant::now();
@@ -88,13 +113,32 @@ async fn play(steps: Vec<Step>) -> Result<(), TestCaseError> {
                 }
                 prop_assert!(start.elapsed() <= PATIENCE);
             }
+            Step::Want(bits) => {
+                let (wanted, retired): (Vec<_>, Vec<_>) = (0..)
+                    .zip(&grants)
+                    .partition(|(number, _)| bits & (1 << number) != 0);
+                let wanted = wanted.into_iter().map(|(_, grant)| Arc::clone(grant));
+                bench.credentials.set_wanted(wanted);
+                for (_, grant) in retired {
+                    // The pods that knew what was served before are gone.
+                    served.remove(grant);
+                    journal.note(What::Retired(Arc::clone(grant)));
+                }
+                // Aborted calls end when their tasks are next looked at.
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            Step::Change(number) => {
+                bench.credentials.reconsider([&grants[number]]);
+                journal.note(What::Changed(Arc::clone(&grants[number])));
+            }
         }
         for grant in &grants {
-            let body = bench.credentials.get(grant).ok_or(Reason::UnknownPod);
-            check(body, grant, &bench.clock, &mut served)?;
+            let valid = bench.credentials.get(grant).ok_or(Reason::UnknownPod);
+            check(valid, grant, &bench.clock, &mut served)?;
         }
     }
-    Ok(())
+    let sessions = bench.counts.sessions.lock().unwrap().clone();
+    journal.check(&bench.sts.records(), &sessions, LIMITS)
 }
 
 impl Bench {
@@ -111,10 +155,10 @@ impl Bench {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(ProptestConfig::with_cases(192))]
 
     #[test]
-    fn nothing_served_is_expired_or_anothers_or_ends_before_what_was_served_before(
+    fn what_is_served_is_right_in_time_and_asked_for_no_oftener_than_the_model_allows(
         steps in prop::collection::vec(step(), 1..40)
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread()

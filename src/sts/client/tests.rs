@@ -1,9 +1,10 @@
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use aws_credential_types::Credentials;
 use podiam_iam::{ExternalId, RoleArn, SessionName};
 
 use super::*;
+use crate::authorize::Attributes;
 use crate::sts::Kind;
 use crate::upstream::responder::{Answer, Received, Responder, answer};
 
@@ -15,6 +16,7 @@ fn grant(external_id: Option<&str>) -> Grant {
         external_id: external_id.map(|id| ExternalId::parse(id).unwrap()),
         session_name: SessionName::parse("ns-pod-1a2b").unwrap(),
         duration: Duration::from_hours(1),
+        attributes: Attributes::default(),
     }
 }
 
@@ -95,6 +97,29 @@ async fn a_grant_without_an_external_id_sends_none() {
     let sts = client_of(&server).await;
     sts.assume(&grant(None)).await.unwrap();
     assert!(!server.received()[0].body.contains("ExternalId"));
+}
+
+#[tokio::test]
+async fn nothing_that_was_not_asked_for_is_sent() {
+    let server = Responder::start(|_| success()).await;
+    let sts = client_of(&server).await;
+    sts.assume(&grant(None)).await.unwrap();
+    let body = &server.received()[0].body;
+    let mut names: Vec<_> = body
+        .split('&')
+        .filter_map(|pair| Some(pair.split_once('=')?.0))
+        .collect();
+    names.sort_unstable();
+    assert_eq!(
+        names,
+        [
+            "Action",
+            "DurationSeconds",
+            "RoleArn",
+            "RoleSessionName",
+            "Version"
+        ]
+    );
 }
 
 #[tokio::test]
@@ -306,5 +331,39 @@ async fn a_node_without_credentials_is_told_from_an_sts_that_cannot_be_reached()
     assert_eq!(
         (error.code, error.kind),
         ("NoNodeCredentials", Kind::Transient)
+    );
+}
+
+#[tokio::test]
+async fn the_nodes_credentials_are_kept_while_valid_when_the_metadata_service_is_down() {
+    let down = Arc::new(AtomicBool::new(false));
+    let switch = Arc::clone(&down);
+    let server = Responder::start(move |request| match &*request.path {
+        "/" => success(),
+        _ if switch.load(Ordering::SeqCst) => answer(503, ""),
+        _ => instance(request),
+    })
+    .await;
+    let config = load(&settings_of(&server)).await.unwrap();
+    let config = config
+        .into_builder()
+        .endpoint_url(format!("http://{}", server.authority()))
+        .build();
+    let sts = with_config(&config);
+    sts.node_identity().await.unwrap();
+    down.store(true, Ordering::SeqCst);
+    sts.node_identity().await.unwrap();
+    sts.assume(&grant(None)).await.unwrap();
+    let asked_in_vain = server.lines().len();
+    assert!(asked_in_vain > 4, "the metadata service was asked again");
+
+    let expired = Clock::held_at("2999-01-01T00:00:00Z".parse().unwrap());
+    let later = Sts {
+        clock: expired,
+        ..sts
+    };
+    assert_eq!(
+        later.node_identity().await.unwrap_err().code,
+        "NoNodeCredentials"
     );
 }

@@ -18,16 +18,19 @@ pub(crate) enum Part {
     CargoFuzz,
     /// `cargo deny`.
     CargoDeny,
+    /// The policy engine that judges IAM documents, for Node.js.
+    IamSimulate,
 }
 
 impl Part {
     /// Every part, the slowest to build first.
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::KubeApiserver,
         Self::CargoDeny,
         Self::Etcd,
         Self::Python,
         Self::CargoFuzz,
+        Self::IamSimulate,
     ];
 
     /// The name people know it by.
@@ -38,6 +41,7 @@ impl Part {
             Self::KubeApiserver => "kube-apiserver",
             Self::CargoFuzz => "cargo-fuzz",
             Self::CargoDeny => "cargo-deny",
+            Self::IamSimulate => "iam-simulate",
         }
     }
 
@@ -49,6 +53,7 @@ impl Part {
             Self::KubeApiserver => "1.34.4",
             Self::CargoFuzz => "0.13.2",
             Self::CargoDeny => "0.20.2",
+            Self::IamSimulate => "0.1.173",
         }
     }
 
@@ -66,6 +71,16 @@ impl Part {
             Self::KubeApiserver => &[
                 ("go.mod", include_str!("../../parts/kube-apiserver/go.mod")),
                 ("go.sum", include_str!("../../parts/kube-apiserver/go.sum")),
+            ],
+            Self::IamSimulate => &[
+                (
+                    "package.json",
+                    include_str!("../../parts/iam-simulate/package.json"),
+                ),
+                (
+                    "package-lock.json",
+                    include_str!("../../parts/iam-simulate/package-lock.json"),
+                ),
             ],
             Self::CargoFuzz | Self::CargoDeny => &[],
         }
@@ -87,14 +102,15 @@ impl Part {
     }
 
     /// The program to run. For Python it is the interpreter (`-m moto.server`, `-m awscli`): the scripts beside it hold
-    /// the path of the folder they were installed in, which is not where they end.
+    /// the path of the folder they were installed in, which is not where they end. For what Node.js runs it is the file
+    /// from whose folder packages are found.
     pub(crate) fn program(self, cache: &Path) -> PathBuf {
-        let name = if self == Self::Python {
-            "python3"
-        } else {
-            self.name()
-        };
-        self.folder(cache).join("bin").join(name)
+        let folder = self.folder(cache);
+        match self {
+            Self::Python => folder.join("bin/python3"),
+            Self::IamSimulate => folder.join("package.json"),
+            _ => folder.join("bin").join(self.name()),
+        }
     }
 }
 

@@ -18,7 +18,7 @@ pub(crate) struct Program {
 }
 
 /// All of them.
-pub(crate) const PROGRAMS: [Program; 9] = [
+pub(crate) const PROGRAMS: [Program; 11] = [
     Program {
         name: "ip",
         package: "iproute2",
@@ -63,6 +63,16 @@ pub(crate) const PROGRAMS: [Program; 9] = [
         name: "python3",
         package: "python3",
         purpose: "runs moto, boto3 and the AWS CLI",
+    },
+    Program {
+        name: "node",
+        package: "nodejs",
+        purpose: "runs the engine that judges IAM policies",
+    },
+    Program {
+        name: "npm",
+        package: "npm",
+        purpose: "fetches that engine",
     },
 ];
 

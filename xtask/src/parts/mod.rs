@@ -6,6 +6,7 @@ mod cargo_tool;
 pub(crate) mod catalog;
 pub(crate) mod debian;
 mod golang;
+mod node;
 mod python;
 
 use std::collections::VecDeque;
@@ -153,6 +154,7 @@ fn build(part: Part, cache: &Path) -> Result<()> {
         Part::Python => python::install(&partial, &log),
         Part::Etcd => golang::build_etcd(part, &partial, &log),
         Part::KubeApiserver => golang::build_kube_apiserver(part, &partial, &log),
+        Part::IamSimulate => node::install(&partial, &log),
         Part::CargoFuzz | Part::CargoDeny => cargo_tool::install(part, &partial, &log),
     }?;
     fs::rename(&partial, &folder).context("cannot move the finished part to its place")

@@ -1,4 +1,4 @@
-//! Interception by nftables: the table `inet podiam`, written, read and removed over netlink in one transaction each.
+//! Interception by nftables: the table `inet podiam`, written, read and removed over netlink, in transactions.
 //!
 //! The agent installs and stays, the command line shows and removes. The table outlives the process: a pod that asks
 //! while the agent is away is refused. Nothing here runs a binary or touches another table. All calls block for a few
@@ -75,7 +75,7 @@ impl Nftables {
         }
     }
 
-    /// Brings the kernel's table to `rules`, in one transaction, or leaves it as it is; ends connections to the metadata
+    /// Brings the kernel's table to `rules`, so that no packet meets a state between, or leaves it as it is; ends connections to the metadata
     /// service that are older than that. A table that another process owns is accepted if it is as it should be.
     pub fn install(&mut self, rules: &Rules) -> Result<Outcome, Error> {
         if let Some(address) = rules.unusable_target() {
@@ -139,15 +139,40 @@ impl Nftables {
             return self.take_over(&present, wanted);
         }
         self.must_not_be_owned(&present)?;
-        let Some(changes) = difference.changes else {
-            self.write(wanted)?;
-            return Ok(Outcome::Replaced);
+        let outcome = match difference.changes {
+            Some(changes) => {
+                self.connection()?.transact(write::adjust(&changes))?;
+                Outcome::Adjusted
+            }
+            None if present.can_be_rewritten(wanted) => {
+                self.rewrite(&present, wanted)?;
+                Outcome::Replaced
+            }
+            None => {
+                self.write(wanted)?;
+                return Ok(Outcome::Replaced);
+            }
         };
-        self.connection()?.transact(write::adjust(&changes))?;
         if present.is_orphan() {
             self.close(write::adopt)?;
         }
-        Ok(Outcome::Adjusted)
+        Ok(outcome)
+    }
+
+    /// Writes other rules into the table. In the moment in which the kernel goes from one state of a table to the next,
+    /// a packet that has begun with the rules from before finds the elements from after: so sets hold what both rules
+    /// need until the change is over.
+    fn rewrite(&mut self, present: &Table, wanted: &Ruleset) -> Result<(), Error> {
+        let changes: Vec<_> = present.changes(wanted).collect();
+        let connection = self.connection()?;
+        // Patterns that overlap cannot be in a set at the same time. A packet may then be refused.
+        if connection.transact(write::grow(&changes)).is_err() {
+            let mut steps = write::adjust(&changes);
+            steps.extend(write::rewrite(present, wanted));
+            return connection.transact(steps);
+        }
+        connection.transact(write::rewrite(present, wanted))?;
+        connection.transact(write::shrink(&changes))
     }
 
     /// Closes a table that is as it should be to others, if none of them has it and the kernel can.
