@@ -1,5 +1,6 @@
 //! The only file that knows everyone: it makes the parts, gives each what it needs, and ends them in order.
 
+mod admission;
 mod capture;
 mod ceiling;
 mod discover;
@@ -30,7 +31,7 @@ use crate::index::{Index, Reader};
 use crate::lifecycle::{self, Condition, Drain, Readiness};
 use crate::metrics::Metrics;
 use crate::selftest::{NoRandom, Prover};
-use crate::sts::{self, Sts};
+use crate::sts::Sts;
 use crate::taint;
 use crate::telemetry;
 use crate::upstream::{Upstream, UpstreamError};
@@ -161,6 +162,7 @@ async fn start(
     let listening = readiness.condition("pods-port");
     let rules_in_place = readiness.condition("interception");
     let instance_profile = readiness.condition("instance-profile");
+    let told_apart = readiness.condition("identity");
     let self_test = config
         .startup
         .self_test_interval
@@ -176,16 +178,12 @@ async fn start(
     let deciding = Arc::clone(&policy);
     let (index, pods) = Index::judging(move |pod, around| deciding.judge(pod, around));
 
-    let sts = Arc::new(Sts::new(
-        sts::Settings {
-            region: config.sessions.region.clone(),
-            metadata_address: Some(config.metadata.address.clone()),
-        },
-        clock.clone(),
-    ));
+    let sts = sessions::client(&config, &clock);
     let credentials = sessions::engine(&config.sessions, &sts, &clock, &metrics, &pods);
+    let identity = admission::identity(&config, pods.clone(), told_apart)?;
     let imds = Arc::new(Imds {
         pods: pods.clone(),
+        identity,
         policy,
         credentials: credentials.clone(),
         tokens,
@@ -194,6 +192,7 @@ async fn start(
         allow: AllowList::new(&config.metadata),
         imdsv2: config.metadata.imdsv2,
         node: config.node.clone(),
+        shares: admission::shares(config.limits),
         access_log: config.logs.access,
         metrics: Arc::clone(&metrics),
         clock: clock.clone(),

@@ -45,6 +45,8 @@ pub mod selftest;
 
 pub mod interception;
 
+pub mod identity;
+
 pub mod imds;
 
 pub mod admin;

@@ -159,6 +159,16 @@ pub fn seal_memory() -> io::Result<()> {
     Ok(())
 }
 
+/// Lets the process have as many files as it may, and says how many that is: a container often begins with far fewer.
+pub fn raise_files() -> io::Result<u64> {
+    use nix::sys::resource::{Resource::RLIMIT_NOFILE, getrlimit, setrlimit};
+    let (soft, hard) = getrlimit(RLIMIT_NOFILE)?;
+    if soft < hard {
+        setrlimit(RLIMIT_NOFILE, hard, hard)?;
+    }
+    Ok(hard)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -26,6 +26,35 @@ pub enum Reason {
         "the address belongs to another pod than when the connection was opened; connect again"
     )]
     PodChanged,
+    /// The connection did not get here by the metadata service's address.
+    #[error("the agent answers only what is sent to the metadata service's address")]
+    NotIntercepted,
+    /// The connection came in on another link than the pod's: its address is used by another pod by now, of which the
+    /// watch has not told yet, or was taken.
+    #[error(
+        "the connection did not come in on the link of the pod that has this address; ask again"
+    )]
+    WrongLink,
+    /// The pod's own network namespace does not have the connection, for one of the same two causes.
+    #[error("the pod that has this address did not open this connection; ask again")]
+    NotThePodsConnection,
+    /// The pod shares its link with others, and the agent has no other means to tell them apart.
+    #[error(
+        "pods that share a link cannot be told apart on this node; the agent's log says what to grant"
+    )]
+    SharedLink,
+    /// Where the pod is has not been learned yet.
+    #[error("it is not known yet where the pod at this address is; ask again")]
+    IdentityPending,
+    /// The address, or all of them together, have as many connections as they may.
+    #[error("too many connections from this address; close some, or ask again later")]
+    TooManyConnections,
+    /// More requests a second than one address may send.
+    #[error("too many requests from this address; ask again later")]
+    TooManyRequests,
+    /// More requests that wait for their answers than one address may have.
+    #[error("too many unanswered requests from this address; ask again later")]
+    TooManyInFlight,
     /// No source of roles that is on names one.
     #[error("{}", no_role(key.as_deref(), elsewhere))]
     NoRole {
@@ -204,6 +233,14 @@ impl Reason {
             Self::AmbiguousAddress => "ambiguous-address",
             Self::NodeAddress => "node-address",
             Self::PodChanged => "pod-changed",
+            Self::NotIntercepted => "not-intercepted",
+            Self::WrongLink => "wrong-link",
+            Self::NotThePodsConnection => "not-the-pods-connection",
+            Self::SharedLink => "shared-link",
+            Self::IdentityPending => "identity-pending",
+            Self::TooManyConnections => "too-many-connections",
+            Self::TooManyRequests => "too-many-requests",
+            Self::TooManyInFlight => "too-many-in-flight",
             Self::NoRole { .. } => "no-role",
             Self::OptedOut { .. } => "opted-out",
             Self::MalformedRole { .. } => "malformed-role",
@@ -238,6 +275,7 @@ impl Reason {
             Self::NoRole { .. } | Self::OptedOut { .. } => 404,
             Self::TokenInvalid => 401,
             Self::NodeAddress
+            | Self::NotIntercepted
             | Self::MalformedRole { .. }
             | Self::NoBaseArn { .. }
             | Self::MalformedExternalId { .. }
@@ -256,6 +294,13 @@ impl Reason {
             Self::UnknownPod
             | Self::AmbiguousAddress
             | Self::PodChanged
+            | Self::WrongLink
+            | Self::NotThePodsConnection
+            | Self::SharedLink
+            | Self::IdentityPending
+            | Self::TooManyConnections
+            | Self::TooManyRequests
+            | Self::TooManyInFlight
             | Self::UnknownNamespace { .. }
             | Self::UnknownServiceAccount { .. }
             | Self::StsUnavailable

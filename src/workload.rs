@@ -65,6 +65,25 @@ pub struct Owner {
     pub name: Box<str>,
 }
 
+impl Workload {
+    /// Whether it may use what it is granted: a terminal one has ended, and a hostNetwork one cannot be told from the node.
+    pub fn is_live(&self) -> bool {
+        !self.terminal && !self.host_network
+    }
+
+    /// The addresses that it owns, sorted, IPv4-mapped ones as IPv4: none unless it is live. The kubelet gives a terminal
+    /// pod's address back while its status still shows it, and a hostNetwork pod shows the node's.
+    pub fn owned_addresses(&self) -> Vec<IpAddr> {
+        if !self.is_live() {
+            return Vec::new();
+        }
+        let mut addresses: Vec<IpAddr> = self.addresses.iter().map(IpAddr::to_canonical).collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        addresses
+    }
+}
+
 /// A pod's annotations, as written; `None` where the key is absent, which is not the same as empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PodAnnotations {

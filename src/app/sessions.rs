@@ -9,13 +9,22 @@ use tokio::runtime::Handle;
 
 use crate::authorize::Grant;
 use crate::clock::Clock;
-use crate::config::Sessions;
+use crate::config::{Config, Sessions};
 use crate::credentials::{
     Call, Credentials, Dice, Issued, Limits, Observer, Priority, SlotStatus, Terms, audit,
 };
 use crate::index::Reader;
 use crate::metrics::{CallFigures, Metrics, Standing};
-use crate::sts::{Kind, Sts};
+use crate::sts::{self, Kind, Sts};
+
+/// Who asks STS.
+pub(super) fn client(config: &Config, clock: &Clock) -> Arc<Sts> {
+    let settings = sts::Settings {
+        region: config.sessions.region.clone(),
+        metadata_address: Some(config.metadata.address.clone()),
+    };
+    Arc::new(Sts::new(settings, clock.clone()))
+}
 
 /// Starts the engine on the control runtime, with nothing to do yet.
 pub(super) fn engine(

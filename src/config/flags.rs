@@ -41,6 +41,10 @@ pub(super) struct Flags {
     #[command(flatten)]
     pub(super) interception: InterceptionFlags,
     #[command(flatten)]
+    pub(super) limits: LimitFlags,
+    #[command(flatten)]
+    pub(super) identity: IdentityFlags,
+    #[command(flatten)]
     pub(super) startup: StartupFlags,
     #[command(flatten)]
     pub(super) metadata: MetadataFlags,
@@ -318,6 +322,43 @@ pub(super) struct InterceptionFlags {
     /// depend on the interface (vlan+ and lxc+ are never checked)
     #[arg(long, env = "PODIAM_REVERSE_PATH", value_name = "on|off", default_value = "on", help_heading = PODIAM)]
     pub(super) reverse_path: String,
+}
+
+/// How much of the agent one pod may use.
+#[derive(Args)]
+#[command(next_help_heading = PODIAM)]
+#[allow(clippy::struct_field_names, reason = "they are the flags' names")]
+pub(super) struct LimitFlags {
+    /// Connections of all pods together, 16 to 1000000; fewer where the process may not have as many files
+    #[arg(long, value_name = "NUMBER", default_value = "2048")]
+    pub(super) max_connections: String,
+
+    /// Connections of one pod, 1 to 1000000; beyond its first four, never more than it leaves to others
+    #[arg(long, value_name = "NUMBER", default_value = "512")]
+    pub(super) max_connections_per_pod: String,
+
+    /// Requests and new connections of one pod a second, and as many at once after a quiet second; 0: no limit
+    #[arg(long, value_name = "NUMBER", default_value = "2000")]
+    pub(super) max_requests_per_pod: String,
+
+    /// Requests of one pod that wait for their answers, 1 to 1000000
+    #[arg(long, value_name = "NUMBER", default_value = "512")]
+    pub(super) max_in_flight_per_pod: String,
+}
+
+/// By what a connection is known to be its pod's.
+#[derive(Args)]
+#[command(next_help_heading = PODIAM)]
+pub(super) struct IdentityFlags {
+    /// What proves that a connection is its pod's, beside its source address: interface (the link it came in on), netns
+    /// (the sockets of the pod's network namespace), auto (the one or the other), or ip (nothing)
+    #[arg(long, value_name = "PROOF", default_value = "auto")]
+    pub(super) identity: String,
+
+    /// Let the source address be enough where pods share a bridge and the agent may not look into their network namespaces:
+    /// a pod with NET_RAW can then take its neighbour's role
+    #[arg(long, value_name = SWITCH, default_value = "false")]
+    pub(super) allow_shared_bridge: String,
 }
 
 /// What the agent proves, and what it does once it is ready.

@@ -11,6 +11,7 @@ mod validate;
 mod values;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -52,6 +53,10 @@ pub struct Config {
     pub metadata: Metadata,
     /// How the pods' requests reach us.
     pub interception: Interception,
+    /// How much of the agent one pod may use.
+    pub limits: Limits,
+    /// By what a connection is known to be its pod's.
+    pub identity: Identification,
     /// What the agent proves, and what it does once it is ready.
     pub startup: Startup,
     /// Logs.
@@ -330,6 +335,41 @@ pub struct Interception {
     pub interfaces: Interfaces,
     /// `--reverse-path`: whether borrowed source addresses are refused.
     pub reverse_path: ReversePath,
+}
+
+/// How much of the agent one pod may use: each of a pod's addresses counts by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// `--max-connections`: of all pods together, 16 or more.
+    pub connections: usize,
+    /// `--max-connections-per-pod`, 1 or more. It shrinks as fewer are left: see `imds::limits`.
+    pub connections_per_pod: usize,
+    /// `--max-requests-per-pod`: a second; a new connection counts as one. `None`: no limit.
+    pub requests_per_pod: Option<NonZeroU32>,
+    /// `--max-in-flight-per-pod`, 1 or more.
+    pub in_flight_per_pod: usize,
+}
+
+/// By what a connection is known to be its pod's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identification {
+    /// `--identity`.
+    pub mode: IdentityMode,
+    /// `--allow-shared-bridge`: where pods share a link and nothing tells them apart, the source address is enough.
+    pub allow_shared_bridge: bool,
+}
+
+/// `--identity`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdentityMode {
+    /// The source address alone, as kube2iam does.
+    Ip,
+    /// The link that a connection came in on.
+    Interface,
+    /// The sockets of the pod's own network namespace.
+    Netns,
+    /// The link where it is the pod's own, else the namespace.
+    Auto,
 }
 
 /// What the agent proves, and what it does once it is ready.

@@ -2,6 +2,8 @@
 //! flags are taken apart field by field (`let Self { .. } = self`), so that a flag that nobody judges does not compile.
 //! Pure: reads no file, asks nothing of the network.
 
+mod identity;
+mod limits;
 mod attribution;
 mod guards;
 mod metadata;
@@ -33,6 +35,8 @@ impl AgentArgs {
             annotations,
             sessions,
             interception,
+            limits,
+            identity,
             startup,
             metadata,
             logs,
@@ -50,6 +54,8 @@ impl AgentArgs {
         let sessions = sessions.judge(&mut check, &node);
         let annotations = annotations.judge(&mut check, &roles, &sessions.attribution);
         let interception = interception.judge(&mut check, &node, &listen);
+        let limits = limits.judge(&mut check);
+        let identity = identity.judge(&mut check);
         let startup = startup.judge(&mut check, &node, &pods);
         let (metadata, state_dir) = metadata.judge(&mut check);
         let logs = logs.judge(&mut check);
@@ -62,6 +68,8 @@ impl AgentArgs {
             sessions,
             metadata,
             interception,
+            limits,
+            identity,
             startup,
             logs,
             state_dir,

@@ -1,11 +1,12 @@
 //! The face to the pods: it answers as the EC2 instance metadata service does, for the pod at the other end.
 //!
 //! [`server`] accepts, [`route`] reads the request line into an enum or refuses it, [`Imds`] answers, [`document`]
-//! makes the bodies, [`token`] the IMDSv2 tokens; [`allow`] lists what of the real service may be seen; `prompt` times
+//! makes the bodies, [`token`] the IMDSv2 tokens; [`limits`] keeps one pod from having it all; [`allow`] lists what of the real service may be seen; `prompt` times
 //! slow clients out. Nothing here decides a role or speaks to AWS.
 
 pub mod allow;
 pub mod document;
+pub mod limits;
 mod prompt;
 pub mod route;
 pub mod server;
@@ -22,6 +23,7 @@ use crate::authorize::{Grant, Policy};
 use crate::clock::Clock;
 use crate::config::{AccessLog, Imdsv2, Node};
 use crate::credentials::{Credentials, audit};
+use crate::identity::{Facts, Identity};
 use crate::index::{Entry, Lookup, Reader};
 use crate::metrics::{Handler, Metrics};
 use crate::reason::Reason;
@@ -32,6 +34,7 @@ use crate::workload::{PodUid, RoleSource};
 
 use allow::AllowList;
 use document::Reply;
+use limits::Shares;
 use route::{Rejection, Route};
 use token::Tokens;
 
@@ -42,6 +45,8 @@ const PATIENCE: Duration = Duration::from_millis(400);
 pub struct Imds {
     /// Who is asking.
     pub pods: Reader<Grant>,
+    /// Whether a connection is the pod's.
+    pub identity: Arc<Identity>,
     /// Which role it may have; here only to compare names.
     pub policy: Arc<Policy>,
     /// What the role's credentials are.
@@ -58,6 +63,8 @@ pub struct Imds {
     pub imdsv2: Imdsv2,
     /// The node's own addresses.
     pub node: Node,
+    /// How much of all this one pod may use.
+    pub shares: Arc<Shares>,
     /// Which requests are logged.
     pub access_log: AccessLog,
     /// Where requests are counted.
@@ -66,8 +73,10 @@ pub struct Imds {
     pub clock: Clock,
 }
 
-/// The two ends of a connection, and the pod it belongs to.
+/// A connection, and the pod it belongs to.
 pub struct Connection {
+    /// What the kernel says about it.
+    pub facts: Facts,
     /// The address the connection came from.
     pub peer: IpAddr,
     /// The address it arrived at.
@@ -144,6 +153,12 @@ impl Imds {
         reply
     }
 
+    /// Answers a request that is one too many. Costs as little as an answer can; the log has heard of it.
+    pub fn turn_away(&self, reason: &Reason) -> Reply {
+        self.metrics.refused(reason.code());
+        document::closing(document::refusal(reason.status(), &reason.to_string()))
+    }
+
     async fn respond(
         &self,
         connection: &Connection,
@@ -199,6 +214,7 @@ impl Imds {
         if self.is_node(connection) {
             return Err(Reason::NodeAddress);
         }
+        self.identity.expect_interception(&connection.facts)?;
         let mut found = self.pods.lookup(connection.peer);
         if !found.is_settled() {
             if matches!(found, Lookup::Unknown) {
@@ -215,7 +231,12 @@ impl Imds {
             }
         };
         trail.pod = Some(entry.clone());
-        if *connection.pod.get_or_init(|| entry.workload.uid.clone()) == entry.workload.uid {
+        let pod = &entry.workload;
+        if connection.pod.get().is_none() {
+            let proof = self.identity.admit(&connection.facts, pod, ask.deadline);
+            proof.await?;
+        }
+        if *connection.pod.get_or_init(|| pod.uid.clone()) == pod.uid {
             Ok(entry)
         } else {
             Err(Reason::PodChanged)

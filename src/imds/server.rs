@@ -20,8 +20,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::limits::Seat;
 use super::prompt::PromptStream;
 use super::{Connection, Imds, document};
+use crate::identity::Facts;
 use crate::lifecycle::Drain;
 
 /// How long a client may take to send a request's headers, from their first byte on or from the connection's start.
@@ -29,6 +31,10 @@ const HEADER_TIME: Duration = Duration::from_secs(5);
 /// How long a connection may stay idle between requests: SDKs keep theirs in a pool, and one that is closed just as it
 /// is used again is an error to them.
 const IDLE_TIME: Duration = Duration::from_mins(1);
+/// How long what was answered may wait to be read.
+const UNREAD_TIME: Duration = Duration::from_secs(10);
+/// How long a request that is one too many waits for its refusal: less than SDKs wait, more than a flood can use.
+const TURNED_AWAY: Duration = Duration::from_millis(250);
 /// The most that a request's headers may take.
 const HEADER_BYTES: usize = 8 << 10;
 /// While the agent is leaving: the silence after which no connection is on its way any more, and the longest wait for it.
@@ -75,7 +81,9 @@ async fn serve(listener: TcpListener, imds: Arc<Imds>, mut drain: Drain) {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    connections.spawn(serve_connection(stream, peer, imds.clone(), drain.clone()));
+                    if let Some(seat) = seat(&stream, peer, &imds) {
+                        connections.spawn(serve_connection(stream, seat, imds.clone(), drain.clone()));
+                    }
                 }
                 Err(error) => {
                     tracing::warn!("cannot accept a pod's connection: {error}");
@@ -88,7 +96,9 @@ async fn serve(listener: TcpListener, imds: Arc<Imds>, mut drain: Drain) {
         }
     }
     accept_the_last(&listener, |stream, peer| {
-        connections.spawn(serve_connection(stream, peer, imds.clone(), drain.clone()));
+        if let Some(seat) = seat(&stream, peer, &imds) {
+            connections.spawn(serve_connection(stream, seat, imds.clone(), drain.clone()));
+        }
     })
     .await;
     drop(listener);
@@ -109,16 +119,43 @@ async fn accept_the_last(listener: &TcpListener, mut serve: impl FnMut(TcpStream
     }
 }
 
-async fn serve_connection(stream: TcpStream, peer: SocketAddr, imds: Arc<Imds>, mut drain: Drain) {
+/// Room for a connection. Where there is none, the client is told so, as far as it can be told without waiting, and the
+/// connection ends when the caller drops it.
+fn seat(stream: &TcpStream, peer: SocketAddr, imds: &Imds) -> Option<(SocketAddr, Seat)> {
+    match imds.shares.seat(peer.ip().to_canonical()) {
+        Ok(seat) => Some((peer, seat)),
+        Err(reason) => {
+            imds.metrics.refused(reason.code());
+            let answer = format!(
+                "HTTP/1.1 {} Service Unavailable\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\
+                 Connection: close\r\n\r\n{reason}\n",
+                reason.status(),
+                reason.to_string().len() + 1
+            );
+            let _ = stream.try_write(answer.as_bytes());
+            None
+        }
+    }
+}
+
+async fn serve_connection(
+    stream: TcpStream,
+    (peer, seat): (SocketAddr, Seat),
+    imds: Arc<Imds>,
+    mut drain: Drain,
+) {
     let _open = imds.metrics.connection();
-    let Ok(local) = stream.local_addr() else {
+    let Ok(facts) = Facts::of(&stream, peer) else {
         return;
     };
     // Replies are one write each; waiting to fill a segment only delays them. An error leaves it as it was.
     let _ = stream.set_nodelay(true);
+    // A client that asks and never reads would hold its connection for ever: no other timer sees it.
+    let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(UNREAD_TIME));
     let connection = Connection {
-        peer: peer.ip().to_canonical(),
-        local: local.ip().to_canonical(),
+        facts,
+        peer: facts.peer.ip(),
+        local: facts.local.ip(),
         pod: OnceLock::new(),
     };
     let leaving = drain.clone();
@@ -126,9 +163,15 @@ async fn serve_connection(stream: TcpStream, peer: SocketAddr, imds: Arc<Imds>, 
     let pending = stream.pending();
     let service = service_fn(|request: Request<Incoming>| {
         pending.end();
-        let (imds, connection, leaving) = (&imds, &connection, &leaving);
+        let (imds, connection, leaving, seat) = (&imds, &connection, &leaving, &seat);
         async move {
-            let reply = imds.answer(connection, &request).await;
+            let reply = match seat.turn(connection.peer) {
+                Ok(_turn) => imds.answer(connection, &request).await,
+                Err(reason) => {
+                    tokio::time::sleep(TURNED_AWAY).await;
+                    imds.turn_away(&reason)
+                }
+            };
             // No body is ever read, so nothing that stands behind one is read as a request either.
             let is_last = leaving.is_requested() || !request.body().is_end_stream();
             let reply = if is_last {

@@ -116,6 +116,11 @@ impl<G: Eq + Hash> Index<G> {
         (index, reader)
     }
 
+    /// Another of its readers.
+    pub fn reader(&self) -> Reader<G> {
+        Reader::new(Arc::clone(&self.published))
+    }
+
     /// Folds one event. Readers see nothing of it before [`Index::publish`].
     pub fn apply(&mut self, event: Event) {
         match event {

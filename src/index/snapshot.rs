@@ -86,6 +86,15 @@ impl<G> Snapshot<G> {
         }
     }
 
+    /// Every live pod of which another claims an address too; one with two such addresses comes twice.
+    pub fn disputed(&self) -> impl Iterator<Item = &Arc<Entry<G>>> {
+        let many = self.owners.values().filter_map(|claim| match claim {
+            Claim::One(_) => None,
+            Claim::Many(entries) => Some(entries),
+        });
+        many.flatten()
+    }
+
     /// The pod of this UID, also one that owns no address.
     pub fn pod(&self, uid: &PodUid) -> Option<&Arc<Entry<G>>> {
         self.pods.get(uid)
@@ -122,7 +131,7 @@ impl<G> Snapshot<G> {
     {
         self.pods
             .values()
-            .filter(|entry| is_live(&entry.workload))
+            .filter(|entry| entry.workload.is_live())
             .filter(move |entry| entry.decision.as_deref().is_ok_and(|it| it == grant))
             .map(|entry| &entry.workload)
     }
@@ -140,7 +149,7 @@ impl<G> Snapshot<G> {
         };
         self.pods
             .values()
-            .filter(|entry| is_live(&entry.workload))
+            .filter(|entry| entry.workload.is_live())
             .filter(has_changed)
             .filter_map(|entry| entry.decision.as_ref().ok())
     }
@@ -151,7 +160,7 @@ impl<G: Eq + Hash> Snapshot<G> {
     pub(super) fn insert(&mut self, workload: Workload, verdict: Verdict<G>, mark: Mark) {
         let Verdict { decision, basis } = verdict;
         let decision = match decision {
-            Ok(grant) if is_live(&workload) => Ok(self.want(grant)),
+            Ok(grant) if workload.is_live() => Ok(self.want(grant)),
             other => other,
         };
         let entry = Arc::new(Entry {
@@ -160,7 +169,7 @@ impl<G: Eq + Hash> Snapshot<G> {
             basis,
             mark,
         });
-        let addresses = owned_addresses(&entry.workload);
+        let addresses = entry.workload.owned_addresses();
         if !addresses.is_empty() {
             let owners = Arc::make_mut(&mut self.owners);
             for address in addresses {
@@ -177,11 +186,11 @@ impl<G: Eq + Hash> Snapshot<G> {
         }
         let entry = Arc::make_mut(&mut self.pods).remove(uid)?;
         if let Ok(grant) = &entry.decision
-            && is_live(&entry.workload)
+            && entry.workload.is_live()
         {
             self.unwant(grant);
         }
-        let addresses = owned_addresses(&entry.workload);
+        let addresses = entry.workload.owned_addresses();
         if !addresses.is_empty() {
             let owners = Arc::make_mut(&mut self.owners);
             for address in addresses {
@@ -210,23 +219,6 @@ impl<G: Eq + Hash> Snapshot<G> {
             }
         }
     }
-}
-
-/// Whether a pod may use what it is granted: a terminal one has ended, and a hostNetwork one cannot be told from the node.
-fn is_live(pod: &Workload) -> bool {
-    !pod.terminal && !pod.host_network
-}
-
-/// The addresses that a pod owns: none unless it is live. The kubelet gives a terminal pod's address back while its
-/// status still shows it, and a hostNetwork pod shows the node's.
-fn owned_addresses(pod: &Workload) -> Vec<IpAddr> {
-    if !is_live(pod) {
-        return Vec::new();
-    }
-    let mut addresses: Vec<IpAddr> = pod.addresses.iter().map(IpAddr::to_canonical).collect();
-    addresses.sort_unstable();
-    addresses.dedup();
-    addresses
 }
 
 fn claim<G>(owners: &mut HashMap<IpAddr, Claim<G>>, address: IpAddr, entry: &Arc<Entry<G>>) {

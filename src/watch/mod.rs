@@ -4,6 +4,7 @@
 //! waits in silence: whatever keeps it from being in sync is in the [`SourceStatus`], in words that say what to do.
 //! What was known before a failure stays known.
 
+mod claims;
 mod files;
 #[cfg(test)]
 mod harness;
@@ -69,11 +70,15 @@ pub async fn run<G: Eq + Hash>(
 ) {
     let scope = Scope { node, keys, clock };
     let (updates, inbox) = mpsc::channel(QUEUE);
+    let pods = index.reader();
     let source = async {
         match source {
             PodSource::Kubernetes(access) => {
+                let api = kubernetes::ApiServer::new(access, keys);
+                let claims = claims::settle(pods, api, updates.clone());
                 // On the heap: three followers with their clients are a large future.
-                Box::pin(kubernetes::watch(access, scope, updates)).await;
+                let followers = Box::pin(kubernetes::watch(access, scope, updates));
+                tokio::join!(followers, claims);
             }
             PodSource::Files(path) => files::watch(path, scope, updates).await,
         }

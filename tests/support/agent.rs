@@ -49,16 +49,21 @@ impl Agent {
             Host::Loopback(_) => Self::run(host, Command::new(program), sts, flags),
             Host::Node(vpc) => {
                 let command = enter(vpc.node().namespace(), program);
-                let flags: Vec<&str> = ["--intercept=nftables"]
-                    .into_iter()
-                    .chain(flags.iter().copied())
-                    .collect();
-                Self::run(host, command, sts, &flags)
+                Self::start_on(&vpc, command, sts, flags)
             }
             Host::Namespace(ref namespace) => {
                 Self::run(host.clone(), enter(namespace, program), sts, flags)
             }
         }
+    }
+
+    /// Starts `command`, which ends in the agent's program, on the node of a VPC.
+    pub fn start_on(vpc: &Arc<Vpc>, command: Command, sts: &str, flags: &[&str]) -> Self {
+        let flags: Vec<&str> = ["--intercept=nftables"]
+            .into_iter()
+            .chain(flags.iter().copied())
+            .collect();
+        Self::run(Host::Node(Arc::clone(vpc)), command, sts, &flags)
     }
 
     /// Starts `command`, which ends in the agent's program, on loopback.
@@ -106,12 +111,19 @@ impl Agent {
                 "--access-log=all",
                 "--log-level=debug",
             ])
-            // Nobody listens there, and nothing leaves this machine: neither questions for the real metadata service nor
-            // the self-test's.
-            .args(if matches!(host, Host::Loopback(_)) {
-                &["--metadata-addr=127.0.0.1:9", "--self-test-interval=0"][..]
-            } else {
-                &[]
+            // Nobody listens at that metadata service, and nothing leaves this machine: neither questions for the real
+            // one nor the self-test's.
+            .args(match host {
+                // There a pod is an address and has no link.
+                Host::Loopback(_) => &[
+                    "--metadata-addr=127.0.0.1:9",
+                    "--self-test-interval=0",
+                    "--identity=ip",
+                ][..],
+                Host::Namespace(_) => &["--identity=ip"],
+                // The namespaces of the lab's pods have no names, and those of other nodes on this machine are no
+                // business of this one. `tests/identity` has the rest.
+                Host::Node(_) => &["--identity=interface", "--allow-shared-bridge"],
             })
             .args(flags)
             .envs([

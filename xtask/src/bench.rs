@@ -301,6 +301,8 @@ impl Bench {
             // Nothing intercepts here, so a question to 169.254.169.254 would leave this machine.
             .arg("--self-test-interval=0")
             .args(["--aws-region=us-east-1", "--log-level=warn"])
+            // The pods are addresses of loopback: they have no links.
+            .args(["--identity=ip", "--max-requests-per-pod=0"])
             .env("AWS_ENDPOINT_URL_STS", &self.sts);
         let started = Instant::now();
         let mut agent = Process::start(&mut command)?;

@@ -10,11 +10,14 @@ pub mod conntrack;
 pub mod handover;
 mod events;
 mod interfaces;
+pub mod links;
 pub mod iptables;
 mod netlink;
 pub mod nftables;
 pub mod probe;
+mod rtnetlink;
 mod rules;
+pub mod sockets;
 mod status;
 mod unwritten;
 

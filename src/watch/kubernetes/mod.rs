@@ -8,6 +8,7 @@
 mod backoff;
 mod connect;
 mod failure;
+mod registry;
 #[cfg(test)]
 mod tests;
 
@@ -36,6 +37,8 @@ use super::{Resource, Scope, SyncState, Update};
 use crate::config::ApiAccess;
 use crate::index::Event;
 use crate::workload::{self, AnnotationKeys, PodUid, Workload};
+
+pub(super) use self::registry::ApiServer;
 
 /// Objects per page, where the server has no streaming lists.
 const PAGE_SIZE: u32 = 500;

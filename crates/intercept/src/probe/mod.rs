@@ -3,12 +3,14 @@
 //! The agent's self-test finds them here and connects; what is said on the connection is its affair. No thread that
 //! serves anything ever changes its namespace: each step runs on a thread that ends with it. All calls block.
 
+mod homes;
 mod own;
 
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,12 +18,15 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::ifaddrs::getifaddrs;
 use nix::sched::{CloneFlags, setns};
+use nix::sys::socket::SockaddrStorage;
 use thiserror::Error;
 
+pub use homes::{Homes, homes};
 pub use own::{OWN_ADDRESSES, OWN_ADDRESSES_V6, OWN_INTERFACE, Own};
 
-/// Where `ip netns` and the CNI plugins of containerd and CRI-O keep named namespaces.
-const NAMED: [&str; 2] = ["/run/netns", "/var/run/netns"];
+/// Where `ip netns` and the CNI plugins of containerd and CRI-O keep named namespaces; with `hostPID` the node's own can
+/// be seen through its first process.
+const NAMED: [&str; 3] = ["/run/netns", "/var/run/netns", "/proc/1/root/run/netns"];
 
 /// Why there is no place to ask from.
 #[derive(Debug, Error)]
@@ -73,42 +78,65 @@ impl Vantage {
 /// pod's namespace can be seen: none runs, or neither the processes of pods nor the named namespaces are visible.
 pub fn pods(limit: usize, is_pod: impl Fn(IpAddr) -> bool + Send) -> Result<Vec<Vantage>, Error> {
     on_a_thread(move || {
-        let own = fs::metadata("/proc/thread-self/ns/net")
-            .map_err(Error::of("see its own network namespace"))?;
-        let mut seen = HashSet::from([(own.dev(), own.ino())]);
         let mut found = Vec::new();
-        for path in candidates() {
-            if found.len() == limit {
-                break;
-            }
-            // A process that has gone, or that we may not look into, is no place to ask from.
-            let Ok(namespace) = File::open(&path) else {
-                continue;
-            };
-            let Ok(identity) = namespace.metadata() else {
-                continue;
-            };
-            if !seen.insert((identity.dev(), identity.ino())) {
-                continue;
-            }
-            match setns(&namespace, CloneFlags::CLONE_NEWNET) {
-                Ok(()) => {}
-                Err(Errno::EPERM) => {
-                    return Err(Error::Privilege("enter a pod's network namespace"));
-                }
-                // Left over from a reboot, or not shared with our mount namespace: a file, but no namespace.
-                Err(_) => continue,
-            }
-            if let Some(address) = addresses().into_iter().find(|address| is_pod(*address)) {
+        visit(|namespace, _| {
+            let mut own = addresses().into_iter().filter(IpAddr::is_ipv4);
+            if let Some(address) = own.find(|address| is_pod(*address)) {
                 found.push(Vantage { namespace, address });
             }
-        }
+            if found.len() == limit {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        })?;
         Ok(found)
     })
 }
 
+/// Who says that a namespace is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// It has a name, which only the node's root can give.
+    Named,
+    /// A process is in it.
+    Process,
+}
+
+/// Enters every namespace of the node but the caller's own, each once, until `look` breaks. The calling thread is left
+/// in the last of them: give it one that ends.
+fn visit(mut look: impl FnMut(File, Origin) -> ControlFlow<()>) -> Result<(), Error> {
+    let own = fs::metadata("/proc/thread-self/ns/net")
+        .map_err(Error::of("see its own network namespace"))?;
+    let mut seen = HashSet::from([(own.dev(), own.ino())]);
+    for (path, origin) in candidates() {
+        // A process that has gone, or that we may not look into, is no place to ask from.
+        let Ok(namespace) = File::open(&path) else {
+            continue;
+        };
+        let Ok(identity) = namespace.metadata() else {
+            continue;
+        };
+        if !seen.insert((identity.dev(), identity.ino())) {
+            continue;
+        }
+        match setns(&namespace, CloneFlags::CLONE_NEWNET) {
+            Ok(()) => {}
+            Err(Errno::EPERM) => {
+                return Err(Error::Privilege("enter a pod's network namespace"));
+            }
+            // Left over from a reboot, or not shared with our mount namespace: a file, but no namespace.
+            Err(_) => continue,
+        }
+        if look(namespace, origin).is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
 /// Named namespaces first: they are few, and entering them needs less.
-fn candidates() -> impl Iterator<Item = PathBuf> {
+fn candidates() -> impl Iterator<Item = (PathBuf, Origin)> {
     let entries = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten();
     let named = NAMED
         .into_iter()
@@ -119,20 +147,24 @@ fn candidates() -> impl Iterator<Item = PathBuf> {
             name.as_encoded_bytes().iter().all(u8::is_ascii_digit)
         })
         .map(|entry| entry.path().join("ns/net"));
-    named.chain(processes)
+    named
+        .map(|path| (path, Origin::Named))
+        .chain(processes.map(|path| (path, Origin::Process)))
 }
 
-/// The addresses of the calling thread's namespace.
+/// The addresses of the calling thread's namespace by which a pod could be known.
 fn addresses() -> Vec<IpAddr> {
     let Ok(interfaces) = getifaddrs() else {
         return Vec::new();
     };
+    let of = |storage: SockaddrStorage| match storage.as_sockaddr_in6() {
+        Some(v6) if v6.ip().is_unicast_link_local() => None,
+        Some(v6) => Some(IpAddr::V6(v6.ip())),
+        None => Some(IpAddr::V4(storage.as_sockaddr_in()?.ip())),
+    };
     interfaces
-        .filter_map(|interface| {
-            let address = interface.address?;
-            let v4 = address.as_sockaddr_in().map(|v4| v4.ip().into());
-            v4.or_else(|| Some(address.as_sockaddr_in6()?.ip().into()))
-        })
+        .filter_map(|interface| of(interface.address?))
+        .filter(|address| !address.is_loopback())
         .collect()
 }
 

@@ -8,10 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
-use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader,
-    NetlinkMessage, NetlinkPayload,
-};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::link::{
     InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, State,
@@ -23,11 +20,11 @@ use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use netlink_sys::{Socket, SocketAddr as NetlinkAddr, protocols::NETLINK_ROUTE};
 use nix::net::if_::if_nametoindex;
 use nix::sched::{CloneFlags, unshare};
 
 use super::{Error, Vantage, on_a_thread, within};
+use crate::rtnetlink::Rtnetlink;
 
 /// Where the namespace's address is from: set aside for tests of networks (RFC 2544), 198.18.0.0/15. One of them has a
 /// route on the node for as long as a probe takes.
@@ -86,23 +83,23 @@ impl Own {
         let [a, b, c, d] = seed.to_be_bytes();
         // Locally administered addresses.
         let (outer, inner) = ([2, 0, a, b, c, d], [2, 1, a, b, c, d]);
-        let mut node = Netlink::open()?;
+        let mut node = Rtnetlink::open()?;
         let namespace = &self.vantage.namespace;
-        node.add(veth(&self.interface, outer, inner, namespace))?;
+        add(&mut node, veth(&self.interface, outer, inner, namespace))?;
         let index = if_nametoindex(self.interface.as_str())?;
         node.request(up(index), 0)?;
-        node.add(neighbour(index, address, inner))?;
-        node.add(route(index, address))?;
+        add(&mut node, neighbour(index, address, inner))?;
+        add(&mut node, route(index, address))?;
         within(namespace, || {
-            let mut inside = Netlink::open()?;
+            let mut inside = Rtnetlink::open()?;
             let index = if_nametoindex(INSIDE)?;
             inside.request(up(index), 0)?;
-            inside.add(own_address(index, address))?;
-            inside.add(neighbour(index, metadata, outer))?;
-            inside.add(route(index, metadata))?;
-            inside.wait_for(INSIDE)
+            add(&mut inside, own_address(index, address))?;
+            add(&mut inside, neighbour(index, metadata, outer))?;
+            add(&mut inside, route(index, metadata))?;
+            wait_for(&mut inside, INSIDE)
         })?;
-        node.wait_for(&self.interface)
+        wait_for(&mut node, &self.interface)
     }
 }
 
@@ -112,7 +109,7 @@ impl Drop for Own {
         link.attributes = vec![LinkAttribute::IfName(self.interface.clone())];
         let message = RouteNetlinkMessage::DelLink(link);
         // What cannot be removed now goes with the namespace, a moment later.
-        let _ = Netlink::open().and_then(|mut node| node.request(message, 0));
+        let _ = Rtnetlink::open().and_then(|mut node| node.request(message, 0));
     }
 }
 
@@ -215,80 +212,41 @@ fn route(index: u32, address: IpAddr) -> RouteNetlinkMessage {
     RouteNetlinkMessage::NewRoute(message)
 }
 
-/// rtnetlink in the namespace of the thread that opened it. The kernel works inside `send`: the answer is then there.
-struct Netlink {
-    socket: Socket,
+/// Makes what is not there yet; neighbours are replaced.
+fn add(netlink: &mut Rtnetlink, message: RouteNetlinkMessage) -> io::Result<()> {
+    let flags = match message {
+        RouteNetlinkMessage::NewNeighbour(_) => NLM_F_CREATE | NLM_F_REPLACE,
+        _ => NLM_F_CREATE | NLM_F_EXCL,
+    };
+    netlink.request(message, flags)
 }
 
-impl Netlink {
-    fn open() -> io::Result<Self> {
-        let mut socket = Socket::new(NETLINK_ROUTE)?;
-        socket.bind_auto()?;
-        Ok(Self { socket })
-    }
-
-    fn add(&mut self, message: RouteNetlinkMessage) -> io::Result<()> {
-        let flags = match message {
-            RouteNetlinkMessage::NewNeighbour(_) => NLM_F_CREATE | NLM_F_REPLACE,
-            _ => NLM_F_CREATE | NLM_F_EXCL,
-        };
-        self.request(message, flags)
-    }
-
-    fn request(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
-        match self.exchange(message, NLM_F_ACK | flags)? {
-            NetlinkPayload::Error(error) if error.code.is_some() => Err(error.to_io()),
-            NetlinkPayload::Error(_) => Ok(()),
-            other => Err(io::Error::other(format!("an unexpected answer: {other:?}"))),
+/// Waits until the link carries packets: the kernel switches it on a little later than it is told to, and drops
+/// meanwhile what is sent.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a thread that blocks anyhow looks again; a subscription would be a second socket for a few milliseconds"
+)]
+fn wait_for(netlink: &mut Rtnetlink, interface: &str) -> io::Result<()> {
+    let end = Instant::now() + UP_LIMIT;
+    while !is_up(netlink, interface)? {
+        if Instant::now() > end {
+            return Err(io::ErrorKind::TimedOut.into());
         }
+        std::thread::sleep(UP_LOOK);
     }
+    Ok(())
+}
 
-    /// Waits until the link carries packets: the kernel switches it on a little later than it is told to, and drops
-    /// meanwhile what is sent.
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "a thread that blocks anyhow looks again; a subscription would be a second socket for a few milliseconds"
-    )]
-    fn wait_for(&mut self, interface: &str) -> io::Result<()> {
-        let end = Instant::now() + UP_LIMIT;
-        while !self.is_up(interface)? {
-            if Instant::now() > end {
-                return Err(io::ErrorKind::TimedOut.into());
-            }
-            std::thread::sleep(UP_LOOK);
+fn is_up(netlink: &mut Rtnetlink, interface: &str) -> io::Result<bool> {
+    let mut link = LinkMessage::default();
+    link.attributes = vec![LinkAttribute::IfName(interface.to_owned())];
+    match netlink.ask(RouteNetlinkMessage::GetLink(link))? {
+        RouteNetlinkMessage::NewLink(link) => {
+            let up = LinkAttribute::OperState(State::Up);
+            Ok(link.attributes.contains(&up))
         }
-        Ok(())
-    }
-
-    fn is_up(&mut self, interface: &str) -> io::Result<bool> {
-        let mut link = LinkMessage::default();
-        link.attributes = vec![LinkAttribute::IfName(interface.to_owned())];
-        match self.exchange(RouteNetlinkMessage::GetLink(link), 0)? {
-            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => {
-                let up = LinkAttribute::OperState(State::Up);
-                Ok(link.attributes.contains(&up))
-            }
-            NetlinkPayload::Error(error) => Err(error.to_io()),
-            other => Err(io::Error::other(format!("an unexpected answer: {other:?}"))),
-        }
-    }
-
-    fn exchange(
-        &mut self,
-        message: RouteNetlinkMessage,
-        flags: u16,
-    ) -> io::Result<NetlinkPayload<RouteNetlinkMessage>> {
-        let mut header = NetlinkHeader::default();
-        header.flags = NLM_F_REQUEST | flags;
-        let mut message = NetlinkMessage::new(header, NetlinkPayload::from(message));
-        message.finalize();
-        let mut buffer = vec![0; message.buffer_len()];
-        message.serialize(&mut buffer);
-        self.socket.send_to(&buffer, &NetlinkAddr::new(0, 0), 0)?;
-        let (answer, _) = self.socket.recv_from_full()?;
-        let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer)
-            .map_err(io::Error::other)?;
-        Ok(answer.payload)
+        other => Err(io::Error::other(format!("an unexpected answer: {other:?}"))),
     }
 }
 

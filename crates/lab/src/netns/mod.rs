@@ -3,6 +3,8 @@
 //!
 //! [`Vpc`] is what tests and the demo want: AWS, a node, and pods on it. Links are made with iproute2's `ip`.
 
+mod impostor;
+mod names;
 mod node;
 mod vpc;
 
@@ -18,6 +20,8 @@ use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns, unshare};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
+pub use impostor::Impostor;
+pub use names::Names;
 pub use node::{Node, Pod, Wiring};
 pub use vpc::{IMDS, IMDS6, NODE, NODE6, PODS, PODS6, STS, Vpc};
 

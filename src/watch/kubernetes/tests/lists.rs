@@ -224,3 +224,45 @@ async fn an_object_that_becomes_unusable_does_not_live_on_as_it_was() {
     stream.send(&event("MODIFIED", &broken));
     assert_eq!(following.event().await, "deleted uid-a");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_is_there_if_the_server_has_one_of_its_name_and_uid_that_has_not_ended() {
+    let keys = test_keys();
+    let known: super::super::Pod = serde_json::from_value(pod("a", "5")).unwrap();
+    let known = known.into_workload(&keys).unwrap();
+    let mut replaced = pod("a", "6");
+    replaced["metadata"]["uid"] = "another".into();
+    let mut ended = pod("a", "6");
+    ended["status"]["phase"] = "Failed".into();
+    for (answer, expected) in [
+        (Some(pod("a", "6")), Ok(true)),
+        (Some(replaced), Ok(false)),
+        (Some(ended), Ok(false)),
+        (None, Ok(false)),
+    ] {
+        let mut server = Server::new();
+        let asking = super::super::registry::is_there(server.client(), &known, &keys);
+        let answering = async {
+            let request = server.request().await;
+            assert_eq!(request.path, "/api/v1/namespaces/default/pods/a");
+            match answer {
+                Some(pod) => request.json(200, &pod),
+                None => request.json(
+                    404,
+                    &json!({
+                        "kind": "Status", "apiVersion": "v1", "status": "Failure",
+                        "code": 404, "reason": "NotFound", "message": "pods \"a\" not found"
+                    }),
+                ),
+            }
+        };
+        let (said, ()) = tokio::join!(asking, answering);
+        assert_eq!(said, expected);
+    }
+    let mut server = Server::new();
+    let asking = super::super::registry::is_there(server.client(), &known, &keys);
+    let (said, ()) = tokio::join!(asking, async {
+        server.request().await.refuse(403, "pods is forbidden");
+    });
+    assert!(said.unwrap_err().contains("forbidden"));
+}
