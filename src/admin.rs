@@ -19,6 +19,7 @@ use tokio::net::TcpListener;
 use crate::imds::Imds;
 use crate::lifecycle::Readiness;
 use crate::metrics::Metrics;
+use crate::workload::RoleSource;
 
 /// What the admin socket shows.
 pub struct Admin {
@@ -91,25 +92,34 @@ impl Admin {
         }
     }
 
+    /// `ok`, or a line for each thing that is missing; then a line for each finding, which changes nothing of the status.
     fn readyz(&self) -> Reply {
         let missing = self.readiness.missing();
-        if missing.is_empty() {
-            return text(StatusCode::OK, "ok\n");
-        }
-        let lines: Vec<String> = missing
+        let status = if missing.is_empty() {
+            StatusCode::OK
+        } else {
+            StatusCode::SERVICE_UNAVAILABLE
+        };
+        let ok = missing.is_empty().then(|| "ok\n".to_owned());
+        let missing = missing.iter().map(|(name, why)| format!("{name}: {why}\n"));
+        let findings = self.readiness.findings();
+        let findings = findings
             .iter()
-            .map(|(name, why)| format!("{name}: {why}\n"))
-            .collect();
-        text(StatusCode::SERVICE_UNAVAILABLE, lines.concat())
+            .map(|(code, text)| format!("finding {code}: {text}\n"));
+        let lines: String = ok.into_iter().chain(missing).chain(findings).collect();
+        text(status, lines)
     }
 
-    /// kube2iam's three maps: who is where, who has which role, which roles each namespace has. No secrets.
+    /// kube2iam's three maps: who is where, who has which role, which roles each namespace has. Beside them, who named each
+    /// role, and what guards in audit mode would have refused. No secrets.
     fn store(&self) -> Reply {
         let Some(imds) = self.imds.get() else {
             return text(StatusCode::SERVICE_UNAVAILABLE, "starting\n");
         };
         let mut namespaces = BTreeMap::new();
         let mut roles = BTreeMap::new();
+        let mut sources = BTreeMap::new();
+        let mut audited = BTreeMap::new();
         let mut by_namespace: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for entry in imds.pods.snapshot().pods() {
             let namespace = entry.workload.namespace.to_string();
@@ -120,10 +130,17 @@ impl Admin {
             for address in &entry.workload.addresses {
                 namespaces.insert(address.to_string(), namespace.clone());
                 roles.insert(address.to_string(), role.clone());
+                let basis = &entry.basis;
+                sources.insert(address.to_string(), basis.source.map(RoleSource::name));
+                if !basis.overlooked.is_empty() {
+                    let reasons = basis.overlooked.iter().map(ToString::to_string);
+                    audited.insert(address.to_string(), reasons.collect::<Vec<_>>());
+                }
             }
             by_namespace.entry(namespace).or_default().insert(role);
         }
-        let store = json!({ "namespaceByIP": namespaces, "rolesByIP": roles, "rolesByNamespace": by_namespace });
+        let store = json!({ "namespaceByIP": namespaces, "rolesByIP": roles, "rolesByNamespace": by_namespace,
+            "roleSourcesByIP": sources, "auditedByIP": audited });
         document(StatusCode::OK, "application/json", store.to_string())
     }
 }

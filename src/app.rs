@@ -1,10 +1,13 @@
 //! The only file that knows everyone: it makes the parts, gives each what it needs, and ends them in order.
 
 mod capture;
+mod ceiling;
 mod discover;
 mod ports;
 mod report;
 mod sessions;
+
+pub(crate) use discover::decision_rules;
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,7 +19,7 @@ use podiam_iam::CompleteError;
 use thiserror::Error;
 use tokio::sync::watch as channel;
 
-use crate::authorize::{Grant, Policy};
+use crate::authorize::{Ceiling, Grant, Policy};
 use crate::clock::Clock;
 use crate::config::{Config, LogFormat};
 use crate::credentials::Credentials;
@@ -96,8 +99,8 @@ impl AppError {
     }
 }
 
-/// Runs the agent until SIGTERM or SIGINT.
-pub fn run(config: Config) -> Result<(), AppError> {
+/// Runs the agent until SIGTERM or SIGINT. `ceiling` is what `config` names as such, read.
+pub fn run(config: Config, ceiling: Option<Ceiling>) -> Result<(), AppError> {
     telemetry::init(config.logs.format == LogFormat::Json, config.logs.level);
     if let Err(error) = lifecycle::seal_memory() {
         tracing::warn!("core dumps cannot be turned off: {error}");
@@ -108,16 +111,16 @@ pub fn run(config: Config) -> Result<(), AppError> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
-        .block_on(control(config))
+        .block_on(control(config, ceiling))
 }
 
 /// Everything but the pods' requests: it runs on the main thread.
-async fn control(config: Config) -> Result<(), AppError> {
+async fn control(config: Config, ceiling: Option<Ceiling>) -> Result<(), AppError> {
     let (trigger, drain) = lifecycle::drain();
     let termination = lifecycle::termination();
     tokio::pin!(termination);
     let workers = tokio::select! {
-        started = start(config, drain) => started?,
+        started = start(config, ceiling, drain) => started?,
         signal = &mut termination => {
             tracing::info!("{}: leaving before anything was served", signal?);
             return Ok(());
@@ -136,9 +139,14 @@ async fn control(config: Config) -> Result<(), AppError> {
 }
 
 /// Starts every part, in the order in which they need each other, and gives the data workers.
-async fn start(config: Config, drain: Drain) -> Result<Vec<JoinHandle<()>>, AppError> {
+async fn start(
+    config: Config,
+    ceiling: Option<Ceiling>,
+    drain: Drain,
+) -> Result<Vec<JoinHandle<()>>, AppError> {
     let metrics = Arc::new(Metrics::new()?);
     let readiness = Readiness::default();
+    tell_findings(&config, &readiness);
     let clock = Clock::system();
     let upstream = Arc::new(Upstream::new(&config.metadata.address)?);
     let tokens = Tokens::open(config.state_dir.as_deref())?;
@@ -164,8 +172,9 @@ async fn start(config: Config, drain: Drain) -> Result<Vec<JoinHandle<()>>, AppE
 
     let rules = discover::rules(&config, &upstream, &instance_profile).await?;
     let policy = Arc::new(Policy::new(rules));
+    let rules_changed = follow_ceiling(&config, ceiling, &policy, &readiness);
     let deciding = Arc::clone(&policy);
-    let (index, pods) = Index::new(move |pod, namespace| deciding.decide(pod, namespace));
+    let (index, pods) = Index::judging(move |pod, around| deciding.judge(pod, around));
 
     let sts = Arc::new(Sts::new(
         sts::Settings {
@@ -191,6 +200,7 @@ async fn start(config: Config, drain: Drain) -> Result<Vec<JoinHandle<()>>, AppE
     });
     let _ = answers.set(Arc::clone(&imds));
 
+    tokio::spawn(report::audited(pods.clone()));
     if let Some((interval, condition)) = self_test {
         let (config, pods, readiness, metrics) = (
             config.clone(),
@@ -211,14 +221,20 @@ async fn start(config: Config, drain: Drain) -> Result<Vec<JoinHandle<()>>, AppE
         Arc::clone(&metrics),
     ));
     tokio::spawn(check_node_credentials(sts, node_credentials));
-    let (status, seen) = channel::channel(SourceStatus::default());
+    let (status, seen) = channel::channel(SourceStatus::expecting(&config.annotations));
     tokio::spawn(report::source(
         seen.clone(),
         pods_known,
         Arc::clone(&metrics),
         clock.clone(),
     ));
-    tokio::spawn(watch_pods(config.clone(), clock, index, status));
+    tokio::spawn(watch_pods(
+        config.clone(),
+        clock,
+        index,
+        status,
+        rules_changed,
+    ));
 
     ports::wait_for_turn(&ports, seen, &pods, &credentials, &listening).await;
     let workers = ports::start_workers(ports, config.listen.data_workers, &imds, &drain)?;
@@ -232,11 +248,20 @@ async fn start(config: Config, drain: Drain) -> Result<Vec<JoinHandle<()>>, AppE
     Ok(workers)
 }
 
+/// What of the configuration leaves a door open, in the log and in /readyz.
+fn tell_findings(config: &Config, readiness: &Readiness) {
+    for finding in config.findings() {
+        tracing::warn!(finding = finding.code, "{}", finding.text);
+        readiness.set_finding(finding.code, Some(finding.text.to_owned()));
+    }
+}
+
 async fn watch_pods(
     config: Config,
     clock: Clock,
     index: Index<Grant>,
     status: channel::Sender<SourceStatus>,
+    rules: channel::Receiver<()>,
 ) {
     let Config {
         node,
@@ -245,7 +270,23 @@ async fn watch_pods(
         ..
     } = config;
     let name = node.name.as_deref();
-    watch::run(&pods, name, &annotations, &clock, index, status).await;
+    watch::run(&pods, name, &annotations, &clock, index, status, rules).await;
+}
+
+/// Puts the ceiling in force and follows its file. The channel's changes are those of the ceiling.
+fn follow_ceiling(
+    config: &Config,
+    ceiling: Option<Ceiling>,
+    policy: &Arc<Policy>,
+    readiness: &Readiness,
+) -> channel::Receiver<()> {
+    let (rules, changed) = channel::channel(());
+    if let Some((path, ceiling)) = config.roles.ceiling.clone().zip(ceiling) {
+        policy.set_ceiling(Some(ceiling.clone()));
+        let (policy, readiness) = (Arc::clone(policy), readiness.clone());
+        tokio::spawn(ceiling::follow(path, ceiling, policy, readiness, rules));
+    }
+    changed
 }
 
 /// Tells the credentials which grants are wanted, and which are worth another try, whenever the pods have changed.

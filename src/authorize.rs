@@ -1,26 +1,37 @@
-//! Which role may it have? One pure decision over a pod, its namespace and the agent's [`Rules`].
+//! Which role may it have? One pure decision over a pod, what is around it, the agent's [`Rules`] and the [`Ceiling`].
 //!
-//! `index` asks whenever a pod or its namespace changes and keeps the answer; requests only read it. Nothing here
+//! The role comes from the first of its sources that speaks ([`source`]); the ceiling and then the namespace's guards
+//! ([`guards`]) may refuse it. `index` asks whenever a pod or what is around it changes and keeps the answer; requests only read it. Nothing here
 //! waits, asks AWS or knows addresses: a hostNetwork pod gets the answer it would get if it owned one.
 
+mod admission;
 mod attributes;
 mod attribution;
+mod ceiling;
+mod guards;
+mod memo;
+mod permitted;
 mod restrictions;
 mod session_policy;
+mod source;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use podiam_iam::{BaseArn, CompleteError, ExternalId, RoleArn, SessionName};
+use arc_swap::ArcSwapOption;
+use podiam_iam::{BaseArn, ExternalId, RoleArn, SessionName};
 
-pub use attributes::{Attributes, Tag};
-pub use session_policy::SessionPolicy;
-
-use crate::config::{Attribution, RestrictionFormat, SessionNaming};
+use crate::config::{Attribution, Enforcement, RestrictionFormat, SessionNaming};
+use crate::index::{Basis, Verdict};
 use crate::reason::Reason;
-use crate::workload::{AnnotationKeys, Namespace, Workload};
-use restrictions::Restrictions;
+use crate::workload::{AnnotationKeys, Namespace, RoleSource, Surroundings, Workload};
+use guards::Guards;
+
+pub use admission::admission_policies;
+pub use attributes::{Attributes, Tag};
+pub use ceiling::{Ceiling, CeilingError};
+pub use session_policy::SessionPolicy;
 
 /// A pod's answer: what may be asked of STS for it, or why nothing may.
 pub type Decision = Result<Arc<Grant>, Reason>;
@@ -47,8 +58,14 @@ pub struct Rules {
     pub base: Option<BaseArn>,
     /// The role of pods without the annotation. `None`: they have no role.
     pub default_role: Option<RoleArn>,
+    /// Who may name a role; they are asked in the order of [`RoleSource::ALL`].
+    pub sources: Vec<RoleSource>,
     /// How the annotations of namespaces are read. `None`: every namespace may have every role.
     pub restrictions: Option<RestrictionFormat>,
+    /// Whether these restrictions refuse, or only tell.
+    pub enforcement: Enforcement,
+    /// kiam's regular expression in an annotation of the namespace. `None`: it is not read.
+    pub permitted: Option<Enforcement>,
     /// What sessions are named after.
     pub naming: SessionNaming,
     /// `DurationSeconds` of every session: 900 s to 43200 s, and at most 3600 s where roles are chained.
@@ -67,31 +84,64 @@ pub struct Rules {
 #[derive(Debug)]
 pub struct Policy {
     rules: Rules,
-    restrictions: Option<Restrictions>,
+    guards: Guards,
+    ceiling: ArcSwapOption<Ceiling>,
 }
 
 impl Policy {
-    /// Takes the operator's rules.
+    /// Takes the operator's rules; there is no ceiling yet.
     pub fn new(rules: Rules) -> Self {
-        let restrictions = rules
-            .restrictions
-            .map(|format| Restrictions::new(format, rules.base.clone()));
         Self {
+            guards: Guards::new(&rules),
             rules,
-            restrictions,
+            ceiling: ArcSwapOption::empty(),
         }
     }
 
-    /// Decides what a pod may have. `namespace` is the pod's own, or `None` while it is not known; it matters only
-    /// where restrictions are on.
+    /// Replaces the ceiling. What was decided before stays until it is decided anew.
+    pub fn set_ceiling(&self, ceiling: Option<Ceiling>) {
+        self.ceiling.store(ceiling.map(Arc::new));
+    }
+
+    /// Decides on a pod and its namespace alone; what [`Policy::judge`] decides where no service account is asked.
     pub fn decide(&self, workload: &Workload, namespace: Option<&Namespace>) -> Decision {
-        let role = self.role(workload)?;
-        let external_id = external_id(workload)?;
-        self.check_namespace(&role, workload, namespace)?;
-        let session_name = match self.rules.naming {
-            SessionNaming::Pod => attribution::pod_name(workload),
-            SessionNaming::Workload => attribution::workload_name(workload),
-            SessionNaming::Role => {
+        let around = Surroundings {
+            namespace,
+            service_account: None,
+        };
+        self.judge(workload, around).decision
+    }
+
+    /// Decides what a pod may have, and says how that came about. What is around the pod matters only where a source of
+    /// roles or a guard reads it.
+    pub fn judge(&self, workload: &Workload, around: Surroundings<'_>) -> Verdict<Grant> {
+        let mut basis = Basis::default();
+        let decision = self.grant(workload, around, &mut basis);
+        if decision.is_err() {
+            // It is refused for something else: nothing was overlooked.
+            basis.overlooked.clear();
+        }
+        Verdict { decision, basis }
+    }
+
+    fn grant(&self, workload: &Workload, around: Surroundings<'_>, basis: &mut Basis) -> Decision {
+        let role = source::role(&self.rules, workload, around, &mut basis.source)?;
+        let mut external_id = external_id(workload)?;
+        let named = session_name(workload)?;
+        if let Some(ceiling) = &*self.ceiling.load() {
+            external_id = ceiling.admit(&role, &workload.namespace, external_id)?;
+        }
+        // The default role is everybody's, as with kube2iam: the operator gave it to all pods, so naming it is no
+        // privilege.
+        if self.rules.default_role.as_ref() != Some(&role) {
+            self.guards
+                .check(&role, workload, around, &mut basis.overlooked)?;
+        }
+        let session_name = match (named, self.rules.naming) {
+            (Some(named), _) => named,
+            (None, SessionNaming::Pod) => attribution::pod_name(workload),
+            (None, SessionNaming::Workload) => attribution::workload_name(workload),
+            (None, SessionNaming::Role) => {
                 let host_ip = self.rules.host_ip.unwrap_or(Ipv4Addr::LOCALHOST.into());
                 SessionName::kube2iam(host_ip, &role)
             }
@@ -120,68 +170,6 @@ impl Policy {
     fn short_name<'a>(&self, role: &'a RoleArn) -> Option<&'a str> {
         self.rules.base.as_ref()?.strip(role)
     }
-
-    /// The role that the annotation, or in its absence the default, names.
-    fn role(&self, workload: &Workload) -> Result<RoleArn, Reason> {
-        let key = || self.rules.keys.role.clone();
-        let Some(value) = workload.annotations.role.as_deref() else {
-            let default_role = self.rules.default_role.clone();
-            return default_role.ok_or_else(|| Reason::NoRole { key: key() });
-        };
-        if value.trim().is_empty() {
-            return Err(Reason::OptedOut { key: key() });
-        }
-        RoleArn::complete(value, self.rules.base.as_ref()).map_err(|error| {
-            let value = excerpt(value);
-            match error {
-                CompleteError::NoBase => Reason::NoBaseArn { value },
-                CompleteError::Arn(error) => Reason::MalformedRole {
-                    value,
-                    problem: error.to_string(),
-                },
-            }
-        })
-    }
-
-    /// The guard: where restrictions are on, the namespace must list the role. The default role is everybody's, as
-    /// with kube2iam: the operator gave it to all pods, so naming it is no privilege.
-    fn check_namespace(
-        &self,
-        role: &RoleArn,
-        workload: &Workload,
-        namespace: Option<&Namespace>,
-    ) -> Result<(), Reason> {
-        let Some(restrictions) = &self.restrictions else {
-            return Ok(());
-        };
-        if self.rules.default_role.as_ref() == Some(role) {
-            return Ok(());
-        }
-        let name = || workload.namespace.to_string();
-        let key = || self.rules.keys.allowed_roles.clone();
-        // Another namespace's list must never speak for this pod, even if the caller mixes them up.
-        let Some(namespace) = namespace.filter(|known| known.name == workload.namespace) else {
-            return Err(Reason::UnknownNamespace { namespace: name() });
-        };
-        let Some(annotation) = namespace.allowed_roles.as_deref() else {
-            return Err(Reason::NamespaceAllowsNothing {
-                namespace: name(),
-                key: key(),
-            });
-        };
-        match restrictions.allow(annotation, role) {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(Reason::NamespaceForbids {
-                role: role.to_string(),
-                namespace: name(),
-            }),
-            Err(problem) => Err(Reason::NamespaceAnnotationInvalid {
-                namespace: name(),
-                key: key(),
-                problem,
-            }),
-        }
-    }
 }
 
 /// The external ID of the annotation; an empty one is none, as with kube2iam.
@@ -192,6 +180,18 @@ fn external_id(workload: &Workload) -> Result<Option<ExternalId>, Reason> {
         .map(ExternalId::parse)
         .transpose()
         .map_err(|error| Reason::MalformedExternalId {
+            problem: error.to_string(),
+        })
+}
+
+/// The session name of the annotation; an empty one is none. It is there only where `--session-name-key` is given.
+fn session_name(workload: &Workload) -> Result<Option<SessionName>, Reason> {
+    let value = workload.annotations.session_name.as_deref();
+    value
+        .filter(|value| !value.is_empty())
+        .map(SessionName::parse)
+        .transpose()
+        .map_err(|error| Reason::MalformedSessionName {
             problem: error.to_string(),
         })
 }

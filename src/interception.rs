@@ -69,6 +69,8 @@ pub async fn keep(
                 sleep(RETRY).await;
                 continue;
             }
+            // Others' rules: whether they are in place is not known here.
+            Ok(look) if look.outcome == Outcome::Unwritten => return condition.met(),
             Ok(look) => {
                 let is_repair = was_in_place && look.outcome.has_changed_rules();
                 report(&look, is_repair);

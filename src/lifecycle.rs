@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -11,9 +11,13 @@ use tokio::sync::watch;
 /// What is missing of each condition; nothing where it holds.
 type Conditions = BTreeMap<&'static str, Option<String>>;
 
-/// What the agent needs to be ready, and what of it is missing.
+/// What the agent needs to be ready and what of it is missing, and findings, which an operator should know although the
+/// agent is ready with them.
 #[derive(Clone, Default)]
-pub struct Readiness(Arc<watch::Sender<Conditions>>);
+pub struct Readiness {
+    conditions: Arc<watch::Sender<Conditions>>,
+    findings: Arc<Mutex<BTreeMap<&'static str, String>>>,
+}
 
 /// One thing that must hold for the agent to be ready. Reported on by the part that sees to it.
 #[derive(Clone)]
@@ -34,11 +38,27 @@ impl Readiness {
 
     /// What is missing, each with the reason; empty when the agent is ready.
     pub fn missing(&self) -> Vec<(&'static str, String)> {
-        let conditions = self.0.borrow();
+        let conditions = self.conditions.borrow();
         conditions
             .iter()
             .filter_map(|(name, missing)| missing.clone().map(|why| (*name, why)))
             .collect()
+    }
+
+    /// What an operator should know: a stable code and one line each.
+    pub fn findings(&self) -> Vec<(&'static str, String)> {
+        let findings = self.findings.lock().unwrap_or_else(PoisonError::into_inner);
+        let findings = findings.iter();
+        findings.map(|(code, text)| (*code, text.clone())).collect()
+    }
+
+    /// Notes a finding, or takes it back.
+    pub fn set_finding(&self, code: &'static str, text: Option<String>) {
+        let mut findings = self.findings.lock().unwrap_or_else(PoisonError::into_inner);
+        match text {
+            Some(text) => findings.insert(code, text),
+            None => findings.remove(code),
+        };
     }
 
     /// Waits until every condition holds.
@@ -57,14 +77,14 @@ impl Readiness {
     async fn until(&self, done: impl Fn(&Conditions) -> bool) {
         // The sender lives as long as this does, so that there is no error.
         let _ = self
-            .0
+            .conditions
             .subscribe()
             .wait_for(|conditions| done(conditions))
             .await;
     }
 
     fn set(&self, name: &'static str, missing: Option<String>) -> bool {
-        self.0.send_if_modified(|conditions| {
+        self.conditions.send_if_modified(|conditions| {
             let before = conditions.insert(name, missing.clone());
             before != Some(missing)
         })
@@ -159,6 +179,16 @@ mod tests {
         assert!(readiness.missing().is_empty());
         rules.missing("gone");
         assert_eq!(readiness.missing(), [("rules", "gone".to_owned())]);
+    }
+
+    #[test]
+    fn a_finding_is_told_until_it_is_taken_back_and_does_not_unready() {
+        let readiness = Readiness::default();
+        readiness.set_finding("open", Some("a door".to_owned()));
+        assert_eq!(readiness.findings(), [("open", "a door".to_owned())]);
+        assert!(readiness.missing().is_empty());
+        readiness.set_finding("open", None);
+        assert!(readiness.findings().is_empty());
     }
 
     #[tokio::test]

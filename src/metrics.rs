@@ -22,6 +22,9 @@ pub use sources::SourceMetrics;
 /// Distinct values of a `role_arn` label before further roles are counted as `other`: twice the pods a node can have.
 const MAX_ROLES: usize = 500;
 
+/// What `podiam_audited_total` counts.
+const AUDITED: &str = "Requests answered that a guard in audit mode would have refused, by reason.";
+
 /// What a handler is called in kube2iam's metrics and in ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Handler {
@@ -69,6 +72,7 @@ pub struct Metrics {
     role_served: Histogram,
     healthcheck_status: IntGauge,
     refusals: IntCounterVec,
+    audited: IntCounterVec,
     connections: IntGauge,
     pods: IntGauge,
     roles: Mutex<HashSet<String>>,
@@ -133,11 +137,9 @@ impl Metrics {
             "kube2iam_healthcheck_status",
             "1 if the last health check reached the metadata service, else 0.",
         )?;
-        let refusals = counters(
-            "podiam_refusals_total",
-            "Requests refused, by reason.",
-            &["reason"],
-        )?;
+        let by_reason = |name: &str, help: &str| counters(name, help, &["reason"]);
+        let refusals = by_reason("podiam_refusals_total", "Requests refused, by reason.")?;
+        let audited = by_reason("podiam_audited_total", AUDITED)?;
         let connections = gauge("podiam_connections", "Connections open on the pods' port.")?;
         let pods = gauge("podiam_pods", "Pods known.")?;
         register_version(&registry)?;
@@ -155,6 +157,7 @@ impl Metrics {
             role_served,
             healthcheck_status,
             refusals,
+            audited,
             connections,
             pods,
             roles: Mutex::default(),
@@ -180,6 +183,11 @@ impl Metrics {
     /// A request was refused, for a reason with this code.
     pub fn refused(&self, code: &str) {
         self.refusals.with_label_values(&[code]).inc();
+    }
+
+    /// A request was answered that a guard in audit mode would have refused, for a reason with this code.
+    pub fn audited(&self, code: &str) {
+        self.audited.with_label_values(&[code]).inc();
     }
 
     /// `AssumeRole` came back, with `Success` or an AWS error code.

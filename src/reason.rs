@@ -5,6 +5,8 @@
 
 use thiserror::Error;
 
+use crate::workload::RoleSource;
+
 /// Why a pod gets no credentials. The text is what the pod reads; [`Reason::code`] is stable.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Error)]
 pub enum Reason {
@@ -24,15 +26,19 @@ pub enum Reason {
         "the address belongs to another pod than when the connection was opened; connect again"
     )]
     PodChanged,
-    /// No annotation and no default role.
-    #[error("the pod has no annotation {key:?} and there is no default role")]
+    /// No source of roles that is on names one.
+    #[error("{}", no_role(key.as_deref(), elsewhere))]
     NoRole {
-        /// The annotation's key.
-        key: String,
+        /// The key of the pod's annotation; `None` where it is not read.
+        key: Option<String>,
+        /// The other annotations that are absent, each with whose it is.
+        elsewhere: Vec<(RoleSource, String)>,
     },
-    /// The annotation is present and empty: the pod wants no role.
-    #[error("the pod's annotation {key:?} is empty: it asks for no role")]
+    /// The first annotation that is present is empty: its author wants no role.
+    #[error("{whose} annotation {key:?} is empty: it asks for no role")]
     OptedOut {
+        /// Whose annotation it is.
+        whose: RoleSource,
         /// The annotation's key.
         key: String,
     },
@@ -70,7 +76,47 @@ pub enum Reason {
         /// What is wrong with it.
         problem: String,
     },
-    /// The pod's namespace is not known yet, so its restrictions are not known either.
+    /// The session name that the pod asks for is not one that STS accepts.
+    #[error("the session name is malformed: {problem}")]
+    MalformedSessionName {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The pod's service account is not known yet, and it may name the role.
+    #[error("the service account {name:?} of the namespace {namespace:?} is not known yet")]
+    UnknownServiceAccount {
+        /// The namespace's name.
+        namespace: String,
+        /// The service account's name.
+        name: String,
+    },
+    /// The ceiling denies the role everywhere.
+    #[error("the role {role} is denied in this cluster")]
+    CeilingDenies {
+        /// The role's ARN.
+        role: String,
+    },
+    /// The ceiling allows others only.
+    #[error("the role {role} is not among those that are allowed in this cluster")]
+    CeilingAllowsOthers {
+        /// The role's ARN.
+        role: String,
+    },
+    /// The ceiling has a list for the namespace, and the role is not on it, or is denied there.
+    #[error("the cluster's operator does not allow the role {role} in the namespace {namespace:?}")]
+    CeilingForbidsInNamespace {
+        /// The role's ARN.
+        role: String,
+        /// The namespace's name.
+        namespace: String,
+    },
+    /// The ceiling forbids pods to bring an external ID of their own for the role.
+    #[error("pods may not name an external ID for the role {role} in this cluster")]
+    ExternalIdForbidden {
+        /// The role's ARN.
+        role: String,
+    },
+    /// The pod's namespace is not known yet, and what it says matters.
     #[error("the namespace {namespace:?} is not known yet")]
     UnknownNamespace {
         /// The namespace's name.
@@ -128,7 +174,29 @@ pub enum Reason {
     UpstreamUnavailable,
 }
 
+/// One sentence over all annotations that could have named a role.
+fn no_role(key: Option<&str>, elsewhere: &[(RoleSource, String)]) -> String {
+    let pods = key.map(|key| format!("the pod has no annotation {key:?}"));
+    let others = elsewhere
+        .iter()
+        .map(|(whose, key)| format!("{whose} annotation {key:?} is absent"));
+    let absent: Vec<String> = pods.into_iter().chain(others).collect();
+    if absent.is_empty() {
+        "there is no default role, and no annotation is read".to_owned()
+    } else {
+        format!("{} and there is no default role", absent.join(", "))
+    }
+}
+
 impl Reason {
+    /// Whether the next watch event may settle it: something that decides is not known yet.
+    pub fn is_unsettled(&self) -> bool {
+        matches!(
+            self,
+            Self::UnknownNamespace { .. } | Self::UnknownServiceAccount { .. }
+        )
+    }
+
     /// A short, stable name: metric label and log field.
     pub fn code(&self) -> &'static str {
         match self {
@@ -141,6 +209,12 @@ impl Reason {
             Self::MalformedRole { .. } => "malformed-role",
             Self::NoBaseArn { .. } => "no-base-arn",
             Self::MalformedExternalId { .. } => "malformed-external-id",
+            Self::MalformedSessionName { .. } => "malformed-session-name",
+            Self::UnknownServiceAccount { .. } => "unknown-service-account",
+            Self::CeilingDenies { .. } => "ceiling-denies",
+            Self::CeilingAllowsOthers { .. } => "ceiling-allows-others",
+            Self::CeilingForbidsInNamespace { .. } => "ceiling-forbids-in-namespace",
+            Self::ExternalIdForbidden { .. } => "external-id-forbidden",
             Self::MalformedSessionPolicy { .. } => "malformed-session-policy",
             Self::MalformedSessionTag { .. } => "malformed-session-tag",
             Self::UnknownNamespace { .. } => "unknown-namespace",
@@ -167,6 +241,11 @@ impl Reason {
             | Self::MalformedRole { .. }
             | Self::NoBaseArn { .. }
             | Self::MalformedExternalId { .. }
+            | Self::MalformedSessionName { .. }
+            | Self::CeilingDenies { .. }
+            | Self::CeilingAllowsOthers { .. }
+            | Self::CeilingForbidsInNamespace { .. }
+            | Self::ExternalIdForbidden { .. }
             | Self::MalformedSessionPolicy { .. }
             | Self::MalformedSessionTag { .. }
             | Self::NamespaceAllowsNothing { .. }
@@ -178,6 +257,7 @@ impl Reason {
             | Self::AmbiguousAddress
             | Self::PodChanged
             | Self::UnknownNamespace { .. }
+            | Self::UnknownServiceAccount { .. }
             | Self::StsUnavailable
             | Self::StsThrottled
             | Self::CredentialsPending
@@ -198,5 +278,25 @@ mod tests {
         };
         let line = reason.to_string();
         assert!(!line.contains(['\r', '\n', '\u{2028}']), "{line}");
+    }
+
+    #[test]
+    fn only_what_is_not_known_yet_may_be_settled_by_the_next_watch_event() {
+        let (namespace, name) = (|| "team".to_owned(), || "robot".to_owned());
+        let of_namespace = Reason::UnknownNamespace {
+            namespace: namespace(),
+        };
+        let of_account = Reason::UnknownServiceAccount {
+            namespace: namespace(),
+            name: name(),
+        };
+        for waits in [of_namespace, of_account] {
+            assert!(waits.is_unsettled() && waits.status() == 503, "{waits}");
+        }
+        let forbids = Reason::NamespaceForbids {
+            role: name(),
+            namespace: namespace(),
+        };
+        assert!(!forbids.is_unsettled() && !Reason::UnknownPod.is_unsettled());
     }
 }

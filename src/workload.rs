@@ -1,4 +1,4 @@
-//! The lean picture of what we watch: one pod, one namespace. Made by `watch` out of Kubernetes objects or manifests,
+//! The lean picture of what we watch: one pod, one namespace, one service account. Made by `watch` out of Kubernetes objects or manifests,
 //! kept by `index`, judged by `authorize`. Nothing else of the objects (containers, environment, managedFields) is kept.
 
 use std::fmt;
@@ -72,6 +72,8 @@ pub struct PodAnnotations {
     pub role: Option<Box<str>>,
     /// `--iam-external-id`: the external ID for `AssumeRole`.
     pub external_id: Option<Box<str>>,
+    /// `--session-name-key`: what the pod wants its session to be called; read only where the key is given.
+    pub session_name: Option<Box<str>>,
     /// `podiam.io/imdsv2`: `required` makes the agent refuse requests of this pod without an IMDSv2 token.
     pub imdsv2: Option<Box<str>>,
     /// `podiam.io/session-policy`: an IAM policy document that narrows the session.
@@ -81,16 +83,97 @@ pub struct PodAnnotations {
 }
 
 /// What we know of one namespace.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Namespace {
     /// `metadata.name`.
     pub name: Arc<str>,
     /// `--namespace-key`: a JSON array of role patterns, as written.
     pub allowed_roles: Option<Box<str>>,
+    /// `--namespace-permitted-key`: kiam's regular expression, as written.
+    pub permitted: Option<Box<str>>,
+    /// `--namespace-role-key`: the role of its pods that name none.
+    pub role: Option<Box<str>>,
 }
 
-/// The annotation keys to keep; every other annotation is dropped when an object arrives.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What we know of one service account.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServiceAccount {
+    /// `metadata.namespace`.
+    pub namespace: Arc<str>,
+    /// `metadata.name`.
+    pub name: Arc<str>,
+    /// `--service-account-role-key`: the role of its pods that name none.
+    pub role: Option<Box<str>>,
+    /// [`EKS_ROLE_ANNOTATION`], as IAM roles for service accounts use it.
+    pub eks_role: Option<Box<str>>,
+}
+
+/// What is known around a pod and may speak for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Surroundings<'a> {
+    /// The pod's namespace; `None` while it is not known.
+    pub namespace: Option<&'a Namespace>,
+    /// The pod's service account; `None` while it is not known, and where none is watched.
+    pub service_account: Option<&'a ServiceAccount>,
+}
+
+/// Where a pod's role may be named, in the order in which they are asked: the first that names one wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RoleSource {
+    /// The pod's annotation, `--iam-role-key`.
+    Pod,
+    /// The annotation of its service account, `--service-account-role-key`.
+    ServiceAccount,
+    /// The same account's [`EKS_ROLE_ANNOTATION`].
+    Eks,
+    /// The annotation of its namespace, `--namespace-role-key`.
+    Namespace,
+    /// `--default-role`.
+    Default,
+}
+
+impl RoleSource {
+    /// All of them, in their order.
+    pub const ALL: [Self; 5] = [
+        Self::Pod,
+        Self::ServiceAccount,
+        Self::Eks,
+        Self::Namespace,
+        Self::Default,
+    ];
+
+    /// Its name on the command line, in the log and in /debug/store. Stable.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pod => "pod",
+            Self::ServiceAccount => "service-account",
+            Self::Eks => "eks",
+            Self::Namespace => "namespace",
+            Self::Default => "default",
+        }
+    }
+
+    /// Whether service accounts have to be watched for it.
+    pub fn needs_service_accounts(self) -> bool {
+        matches!(self, Self::ServiceAccount | Self::Eks)
+    }
+}
+
+impl fmt::Display for RoleSource {
+    /// Whose annotation it is, as a reason tells it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pod => "the pod's",
+            Self::ServiceAccount | Self::Eks => "the service account's",
+            Self::Namespace => "the namespace's",
+            Self::Default => "the operator's",
+        })
+    }
+}
+
+/// The annotation keys to keep; every other annotation is dropped when an object arrives. An optional key that is
+/// `None` is not read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AnnotationKeys {
     /// `--iam-role-key`.
     pub role: String,
@@ -100,11 +183,30 @@ pub struct AnnotationKeys {
     pub allowed_roles: String,
     /// `--session-tag-labels`: keys of labels, the only ones that are kept.
     pub labels: Vec<String>,
+    /// `--session-name-key`.
+    pub session_name: Option<String>,
+    /// `--service-account-role-key`, where that source is on.
+    pub service_account_role: Option<String>,
+    /// Whether [`EKS_ROLE_ANNOTATION`] is read.
+    pub eks_role: bool,
+    /// `--namespace-role-key`, where that source is on.
+    pub namespace_role: Option<String>,
+    /// `--namespace-permitted-key`, where that guard is on.
+    pub permitted: Option<String>,
+}
+
+impl AnnotationKeys {
+    /// Whether service accounts have to be watched at all: no right to read them is needed where not.
+    pub fn reads_service_accounts(&self) -> bool {
+        self.service_account_role.is_some() || self.eks_role
+    }
 }
 
 /// The key by which a pod asks that only IMDSv2 be answered: `podiam.io/imdsv2: required`.
 pub const IMDSV2_ANNOTATION: &str = "podiam.io/imdsv2";
 
+/// The key by which IAM roles for service accounts (IRSA) name a service account's role, always as an ARN.
+pub const EKS_ROLE_ANNOTATION: &str = "eks.amazonaws.com/role-arn";
 /// The key by which a pod narrows its session with a policy document.
 pub const SESSION_POLICY_ANNOTATION: &str = "podiam.io/session-policy";
 

@@ -17,10 +17,13 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use podiam_lab::aws::{self, Aws};
 use podiam_lab::netns::{self, Pod, Vpc};
-use podiam_lab::wire::Answer;
+use podiam_lab::wire::{self, Answer};
 use support::agent::{Agent, Host};
 use support::http::ROLES;
+use support::manifest;
+use support::node::Node;
 use support::steady::{RATE, Steady, Tally};
+use support::{PATIENCE, eventually};
 use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -143,13 +146,69 @@ async fn a_newer_agent_takes_over_and_no_request_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_new_connection_is_the_newer_agents_even_while_the_older_one_is_halted() {
+    let scene = Scene::new().await;
+    let old = scene.start(&[]);
+    old.ready().await;
+    let new = scene.start(&[]);
+    // /readyz would be the old one's until the new one has taken the admin port.
+    new.process().logs("the pods' socket listens").await;
+    old.process().signal(Signal::SIGSTOP);
+    for _ in 0..64 {
+        let path = format!("{ROLES}app");
+        let request = wire::request("GET", &path, "169.254.169.254", &[]);
+        let ask = async {
+            let stream = scene.pod.namespace().connect((netns::IMDS, 80).into());
+            wire::once(stream.await.unwrap(), &request).await.unwrap()
+        };
+        let answer = tokio::time::timeout(PATIENCE, ask).await;
+        assert_eq!(
+            answer.expect("a connection went to the older one").status,
+            200
+        );
+    }
+    old.process().signal(Signal::SIGCONT);
+}
+
+#[tokio::test]
+async fn a_kept_connection_is_answered_once_more_when_the_agent_leaves_and_an_idle_one_is_closed() {
+    let _machine = MACHINE.lock().await;
+    let pod = manifest::pod("app", "127.0.3.1").role("app");
+    let node = Node::start(&[pod], &[]).await;
+    let mut kept = node.connect("127.0.3.1").await;
+    let mut idle = node.connect("127.0.3.1").await;
+    for client in [&mut kept, &mut idle] {
+        let answer = client.get(ROLES).await;
+        assert_eq!((answer.status, answer.header("connection")), (200, None));
+    }
+    node.agent.process().signal(Signal::SIGTERM);
+    eventually("a closed port", || async {
+        match tokio::net::TcpStream::connect(node.agent.pods).await {
+            Ok(_) => Err("it is open".to_owned()),
+            Err(_) => Ok(()),
+        }
+    })
+    .await;
+    let last = kept.get(ROLES).await;
+    assert_eq!(
+        (last.status, last.header("connection")),
+        (200, Some("close"))
+    );
+    assert!(kept.rest().await.is_empty());
+    assert!(idle.rest().await.is_empty());
+    let ended = node.agent.process().wait(DRAIN);
+    assert!(ended.expect("the agent does not end").success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_agent_that_knows_no_pods_leaves_them_to_the_one_that_does_until_it_is_gone() {
     let scene = Scene::new().await;
     let old = scene.start(&[]);
     old.ready().await;
     let load = scene.load();
     load.more(100).await;
-    let new = scene.start(&["--workloads=/nonexistent"]);
+    let nowhere = scene.manifests.path().join("nowhere");
+    let new = scene.start(&[&format!("--workloads={}", nowhere.display())]);
     new.not_ready(&["pods-port: another process answers pods"])
         .await;
     load.more(RATE).await;

@@ -149,6 +149,15 @@ async fn a_guarded_node_refuses_until_an_agent_answers_and_opens_by_remove_alone
         let told = scene.done(&["guard", &flag]);
         assert!(told.starts_with(&format!("{mode}: unchanged: ")), "{told}");
         assert_eq!(scene.role().unwrap(), "app-role", "{mode}");
+        if mode == "nftables" {
+            let output = scene.intercept(&["remove"]);
+            assert_eq!(output.status.code(), Some(1));
+            let refused = String::from_utf8(output.stderr).unwrap();
+            let pid = agent.process().pid();
+            let owner = format!("is owned by podiam (process {pid}), which is still running");
+            assert!(refused.contains(&owner), "{refused}");
+            assert_eq!(scene.role().unwrap(), "app-role");
+        }
 
         agent.process().end(nix::sys::signal::Signal::SIGKILL);
         let refused = scene.role().expect_err("the agent is gone");
@@ -180,8 +189,8 @@ async fn install_writes_all_rules_without_an_agent_and_says_what_it_did() {
         assert_eq!(
             scene.done(&install(&[])),
             format!(
-                "{mode}: created: pods' requests to 169.254.169.254 on interfaces !eth0 go to 10.0.0.10:8181, everything \
-                 else that pods send there is refused; only `podiam intercept remove` opens the node again\n"
+                "{mode}: created: pods' requests to the metadata service on interfaces !eth0 go to 10.0.0.10:8181, \
+                 everything else that pods send there is refused; only `podiam intercept remove` opens the node again\n"
             )
         );
         let refused = scene.role().expect_err("nobody listens");
@@ -200,6 +209,43 @@ async fn install_writes_all_rules_without_an_agent_and_says_what_it_did() {
         let outcome = |each: &str| if each == mode { "removed" } else { "absent" };
         let expected = MODES.map(|each| json!({"back_end": each, "outcome": outcome(each)}));
         assert_eq!(report, json!(expected));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn install_takes_the_agents_flags_for_ipv6_and_the_reverse_path() {
+    let v4 = "--host-ip=10.0.0.10";
+    for mode in MODES {
+        let flag = format!("--intercept={mode}");
+        for (flags, target, target_v6, reverse_path) in [
+            (&[v4][..], json!("10.0.0.10:8181"), Value::Null, "on"),
+            (
+                &[v4, "--host-ip6=fd00:10::10", "--reverse-path=off"],
+                json!("10.0.0.10:8181"),
+                json!("[fd00:10::10]:8181"),
+                "off",
+            ),
+            (
+                &["--host-ip=fd00:10::10"],
+                Value::Null,
+                json!("[fd00:10::10]:8181"),
+                "on",
+            ),
+        ] {
+            let scene = Scene::new();
+            scene.done(&[&["install", &flag], flags].concat());
+            let (code, status) = scene.status(&[&flag]);
+            assert_eq!(code, Some(0), "{mode} {flags:?}: {status}");
+            let status = status.to_string();
+            for (field, expected) in [
+                ("target", target),
+                ("target_v6", target_v6),
+                ("reverse_path", json!(reverse_path)),
+            ] {
+                let line = format!("\"{field}\":{expected}");
+                assert!(status.contains(&line), "{mode} {flags:?} {line}: {status}");
+            }
+        }
     }
 }
 

@@ -19,6 +19,7 @@ use aws_config::provider_config::ProviderConfig;
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_sts::config::SharedCredentialsProvider;
 use kube::Client;
+use nix::sys::signal::Signal;
 use podiam_lab::aws::{self, Aws};
 use podiam_lab::netns::{self, Pod, Vpc};
 use serde_json::Value;
@@ -249,6 +250,8 @@ async fn without_the_rules_the_same_pod_reads_the_nodes_role_so_the_rules_are_wh
     let pod = scene.pod(4, "app", &[(ROLE, "app-role")]).await;
     assert_eq!(scene.ask(&pod, ROLES).await.body, "app-role");
 
+    // It owns its rules as long as it lives.
+    scene.agent.process().end(Signal::SIGKILL);
     let mut remove = enter(scene.vpc.node().namespace(), env!("CARGO_BIN_EXE_podiam"));
     let removed = remove.args(["intercept", "remove"]).output().unwrap();
     assert!(

@@ -9,17 +9,18 @@
 
 mod support;
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use nix::sys::signal::Signal;
 use podiam_intercept::{Interfaces, METADATA_V4, Nftables, Rules};
 use podiam_lab::aws::{self, Aws};
-use podiam_lab::netns::{self, Pod, Vpc};
+use podiam_lab::netns::{self, Pod, Vpc, Wiring};
 use support::agent::{Agent, Host, enter};
 use support::eventually;
 use support::process::Process;
 use tempfile::TempDir;
+use tokio::io::AsyncWriteExt;
 
 /// A node with one pod in its manifests and the real metadata service behind it.
 struct Scene {
@@ -38,8 +39,12 @@ struct Running {
 
 impl Scene {
     fn new(host: u8) -> Self {
+        Self::on(host, Vpc::new().unwrap())
+    }
+
+    fn on(host: u8, vpc: Vpc) -> Self {
         let ip = Ipv4Addr::new(10, 0, 100, host);
-        let vpc = Arc::new(Vpc::new().unwrap());
+        let vpc = Arc::new(vpc);
         let aws = vpc.start_aws(aws::Config::default()).unwrap();
         let manifests = tempfile::tempdir().unwrap();
         let pod = format!(
@@ -84,11 +89,7 @@ impl Scene {
 
     /// An administrator's own rules, as `--intercept=none` expects them.
     fn write_rules(&self) {
-        let rules = Rules::new(
-            METADATA_V4,
-            std::net::SocketAddrV4::new(netns::NODE, 8181),
-            Interfaces::all(),
-        );
+        let rules = Rules::new(METADATA_V4, (netns::NODE, 8181).into(), Interfaces::all());
         let node = self.vpc.node().namespace();
         node.enter(|| Nftables::default().install(&rules))
             .unwrap()
@@ -228,6 +229,45 @@ async fn another_nat_ahead_of_intact_rules_is_a_bypass() {
     assert!(status.contains("intact"), "{status}");
 
     scene.run_on_node("nft", &["delete", "table", "ip", "elsewhere"]);
+    agent.ready().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bypass_over_ipv6_alone_is_a_bypass() {
+    let scene = Scene::on(17, Vpc::dual_stack(Wiring::Routed).unwrap());
+    let _pod = scene.pod();
+    let other = SocketAddr::from((netns::NODE6, 8282));
+    let listener = scene.vpc.node().namespace().listen(other).unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.write_all(b"HTTP/1.1 404 Not Found\r\n\r\n").await;
+        }
+    });
+    let agent = scene.start(&[&format!("--host-ip6={}", netns::NODE6)]);
+    agent.ready().await;
+    // The pod has no IPv6 address: of that it was asked from elsewhere.
+    let proven = agent
+        .process()
+        .logs("asks fd00:ec2::254 and is answered here")
+        .await;
+    assert!(proven.contains("podiam's own at 2001:2::"), "{proven}");
+    assert!(
+        proven.contains("asks 169.254.169.254 and is answered here"),
+        "{proven}"
+    );
+
+    let elsewhere = format!(
+        "table ip6 elsewhere {{ chain nat {{ type nat hook prerouting priority -150; \
+         ip6 daddr fd00:ec2::254 tcp dport 80 dnat to [{}]:8282; }}; }}",
+        netns::NODE6
+    );
+    let file = scene.manifests.path().join("elsewhere.nft");
+    std::fs::write(&file, elsewhere).unwrap();
+    scene.run_on_node("nft", &["-f", file.to_str().unwrap()]);
+    agent
+        .not_ready(&["self-test: bypassed", "asks fd00:ec2::254", "404 Not Found"])
+        .await;
+    scene.run_on_node("nft", &["delete", "table", "ip6", "elsewhere"]);
     agent.ready().await;
 }
 

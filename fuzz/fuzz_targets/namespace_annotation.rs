@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use podiam::authorize::{Policy, Rules};
-use podiam::config::{Attribution, RestrictionFormat, SessionNaming};
+use podiam::config::{Attribution, Enforcement, RestrictionFormat, SessionNaming};
 use podiam::reason::Reason;
-use podiam::workload::{AnnotationKeys, Namespace, PodAnnotations, PodUid, Workload};
+use podiam::workload::{AnnotationKeys, Namespace, PodAnnotations, PodUid, RoleSource, Workload};
 use podiam_fuzz::glob_matches;
 use podiam_iam::{BaseArn, RoleArn};
 use regex::bytes::RegexBuilder;
@@ -47,7 +47,10 @@ fn decide(format: RestrictionFormat, role: &str, list: &str) -> Result<RoleArn, 
     let policy = Policy::new(Rules {
         base: BaseArn::parse(BASE).ok(),
         default_role: None,
+        sources: vec![RoleSource::Pod, RoleSource::Default],
         restrictions: Some(format),
+        enforcement: Enforcement::Enforce,
+        permitted: None,
         naming: SessionNaming::Pod,
         session_duration: Duration::from_hours(1),
         host_ip: None,
@@ -56,7 +59,7 @@ fn decide(format: RestrictionFormat, role: &str, list: &str) -> Result<RoleArn, 
             role: "role".into(),
             external_id: "external-id".into(),
             allowed_roles: "allowed-roles".into(),
-            labels: Vec::new(),
+            ..AnnotationKeys::default()
         },
     });
     let pod = Workload {
@@ -78,6 +81,7 @@ fn decide(format: RestrictionFormat, role: &str, list: &str) -> Result<RoleArn, 
     let namespace = Namespace {
         name: "team".into(),
         allowed_roles: Some(list.into()),
+        ..Namespace::default()
     };
     let decision = policy.decide(&pod, Some(&namespace));
     decision

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use podiam_iam::RoleArn;
+use podiam_iam::{BaseArn, RoleArn};
 use tokio::time::sleep;
 
 use super::AppError;
@@ -41,16 +41,28 @@ pub(super) async fn rules(
         })
         .transpose()?;
     condition.met();
-    Ok(Rules {
+    Ok(decision_rules(config, base, default_role))
+}
+
+/// The rules of decision, once it is known what has to be discovered.
+pub(crate) fn decision_rules(
+    config: &Config,
+    base: Option<BaseArn>,
+    default_role: Option<RoleArn>,
+) -> Rules {
+    Rules {
         base,
         default_role,
+        sources: config.roles.sources.clone(),
         restrictions: config.roles.namespace_restrictions,
+        enforcement: config.roles.enforcement,
+        permitted: config.roles.permitted,
         naming: config.sessions.naming,
         session_duration: config.sessions.duration,
         attribution: config.sessions.attribution.clone(),
         host_ip: config.node.host_ip,
         keys: config.annotations.clone(),
-    })
+    }
 }
 
 /// Asks until there is an answer, and says meanwhile what is missing.

@@ -1,16 +1,21 @@
-//! Reports how the source of pods stands, to /readyz and the metrics; the log has it from `watch`. Started by `app`,
-//! once for the life of the agent.
+//! Reports how the source of pods stands, to /readyz and the metrics (the log has it from `watch`), and whom guards in
+//! audit mode would refuse, to the log. Started by `app`, once for the life of the agent.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use crate::authorize::Grant;
 use crate::clock::Clock;
+use crate::index::Reader;
 use crate::lifecycle::Condition;
 use crate::metrics::Metrics;
+use crate::reason::Reason;
 use crate::watch::SourceStatus;
+use crate::workload::{PodUid, RoleSource};
 
 /// Between two looks at the age of a view that nobody follows.
 const TICK: Duration = Duration::from_secs(1);
@@ -46,6 +51,35 @@ pub(super) async fn source(
             timeout(TICK, status.changed()).await.unwrap_or(Ok(()))
         };
         if changed.is_err() {
+            return;
+        }
+    }
+}
+
+/// Logs each pod that a guard in audit mode would refuse: once for each thing that it would be refused for.
+pub(super) async fn audited(pods: Reader<Grant>) {
+    let mut generations = pods.generations();
+    let mut told: HashMap<PodUid, Vec<Reason>> = HashMap::new();
+    loop {
+        let snapshot = pods.snapshot();
+        told.retain(|uid, _| snapshot.pod(uid).is_some());
+        for entry in snapshot.pods() {
+            let (pod, overlooked) = (&entry.workload, &entry.basis.overlooked);
+            if told.get(&pod.uid).map_or(&[][..], Vec::as_slice) == overlooked.as_slice() {
+                continue;
+            }
+            for reason in overlooked {
+                tracing::warn!(
+                    ns.name = &*pod.namespace,
+                    pod.name = &*pod.name,
+                    pod.iam.source = entry.basis.source.map(RoleSource::name),
+                    reason = reason.code(),
+                    "audit: would be refused if the guard were in force: {reason}",
+                );
+            }
+            told.insert(pod.uid.clone(), overlooked.clone());
+        }
+        if generations.changed().await.is_err() {
             return;
         }
     }

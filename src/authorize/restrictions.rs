@@ -3,31 +3,27 @@
 //! Each element is completed like a pod's annotation and held against the whole ARN. A list with one bad element allows
 //! nothing: half a list is not what its author decided.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use podiam_iam::{BaseArn, PatternError, RoleArn, RolePattern};
 use serde_json::Value;
 
 use super::excerpt;
+use super::memo::Memo;
 use crate::config::RestrictionFormat;
 
-/// Lists kept parsed: one per namespace that has pods here, of which a node (110 pods) has fewer.
-const KEPT: usize = 128;
-
 /// Elements that are read of a list of regular expressions, each of which takes memory when compiled.
-const MAX_REGEXPS: usize = 256;
+pub(super) const MAX_REGEXPS: usize = 256;
 
 /// One list, or what is wrong with it.
 type Patterns = Result<Vec<RolePattern>, String>;
 
-/// Reads lists, and keeps what it read under their very text, so that nothing kept can be out of date.
+/// Reads lists.
 #[derive(Debug)]
 pub(super) struct Restrictions {
     format: RestrictionFormat,
     base: Option<BaseArn>,
-    /// A lock, because a decision is a question (`&self`); the index is its one asker, so nobody ever waits.
-    kept: Mutex<HashMap<Box<str>, Arc<Patterns>>>,
+    memo: Memo<Patterns>,
 }
 
 impl Restrictions {
@@ -35,7 +31,7 @@ impl Restrictions {
         Self {
             format,
             base,
-            kept: Mutex::default(),
+            memo: Memo::default(),
         }
     }
 
@@ -48,16 +44,7 @@ impl Restrictions {
     }
 
     fn patterns(&self, annotation: &str) -> Arc<Patterns> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(patterns) = kept.get(annotation) {
-            return Arc::clone(patterns);
-        }
-        let patterns = Arc::new(self.parse(annotation));
-        if kept.len() >= KEPT {
-            kept.clear();
-        }
-        kept.insert(annotation.into(), Arc::clone(&patterns));
-        patterns
+        self.memo.get(annotation, |text| self.parse(text))
     }
 
     fn parse(&self, annotation: &str) -> Patterns {
@@ -96,12 +83,13 @@ impl Restrictions {
 
 #[cfg(test)]
 mod tests {
+    use super::super::memo::KEPT;
     use super::*;
 
     #[test]
     fn a_list_is_parsed_once_and_only_so_many_are_kept() {
         let restrictions = Restrictions::new(RestrictionFormat::Regexp, None);
-        let kept = || restrictions.kept.lock().unwrap().len();
+        let kept = || restrictions.memo.len();
         let first = restrictions.patterns(r#"["a.*"]"#);
         assert!(Arc::ptr_eq(&first, &restrictions.patterns(r#"["a.*"]"#)));
         assert_eq!(kept(), 1);

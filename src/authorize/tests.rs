@@ -1,7 +1,10 @@
-//! Decisions as tables: the role, the grant, the names by which a pod may ask. The namespace's part is in `guard`.
+//! Decisions as tables: the role, the grant, the names by which a pod may ask. The namespace's part is
+//! in `guard`, the modes of guards and the ceiling in `modes`, who names the role in `sources`.
 
 mod attribution;
 mod guard;
+mod modes;
+mod sources;
 
 use proptest::prelude::*;
 
@@ -14,7 +17,10 @@ fn rules() -> Rules {
     Rules {
         base: Some(BaseArn::parse(BASE).unwrap()),
         default_role: None,
+        sources: vec![RoleSource::Pod, RoleSource::Default],
         restrictions: None,
+        enforcement: Enforcement::Enforce,
+        permitted: None,
         naming: SessionNaming::Pod,
         session_duration: Duration::from_hours(1),
         host_ip: None,
@@ -23,7 +29,7 @@ fn rules() -> Rules {
             role: "role-key".into(),
             external_id: "external-id-key".into(),
             allowed_roles: "allowed-key".into(),
-            labels: Vec::new(),
+            ..AnnotationKeys::default()
         },
     }
 }
@@ -64,6 +70,7 @@ fn team(allowed_roles: Option<&str>) -> Namespace {
     Namespace {
         name: "team".into(),
         allowed_roles: allowed_roles.map(Into::into),
+        ..Namespace::default()
     }
 }
 

@@ -122,9 +122,11 @@ fn install(out: &mut Vec<u8>, install: Install, json: bool) -> anyhow::Result<Ex
         .install(&rules)
         .context("cannot write the interception rules")?;
     report(out, mode, outcome, json, || {
+        let targets: Vec<String> = rules.targets().map(|target| target.to_string()).collect();
         format!(
-            "pods' requests to {} on interfaces {} go to {}, everything else that pods send there is refused",
-            rules.metadata, rules.interfaces, rules.target
+            "pods' requests to the metadata service on interfaces {} go to {}, everything else that pods send there is refused",
+            rules.interfaces,
+            targets.join(" and ")
         )
     })?;
     Ok(ExitCode::SUCCESS)

@@ -3,6 +3,7 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong; `iam lint` has 3 and 4 of its own.
 
+mod admission;
 mod agent;
 mod iam;
 mod intercept;
@@ -30,6 +31,10 @@ enum Command {
     /// Answer this node's pods; takes kube2iam's flags (and is what a program named kube2iam does)
     #[command(disable_version_flag = true)]
     Agent(Box<AgentArgs>),
+
+    /// Print the guards as an admission policy that refuses pods that name forbidden roles; takes the agent's flags
+    #[command(disable_version_flag = true)]
+    AdmissionPolicy(Box<AgentArgs>),
 
     /// Write, show or remove the rules that bring pods' requests to the agent
     #[command(subcommand)]
@@ -88,6 +93,7 @@ pub fn run(words: Vec<OsString>) -> ExitCode {
     };
     let result = match parsed {
         Ok(Command::Agent(args)) => agent::run(*args, program),
+        Ok(Command::AdmissionPolicy(args)) => admission::run(*args),
         Ok(Command::Intercept(command)) => intercept::run(*command),
         Ok(Command::Iam(command)) => iam::run(&command, said),
         Ok(Command::Completions { shell }) => completions(shell),

@@ -105,11 +105,13 @@ pub(super) struct NodeFlags {
     #[arg(long, value_name = "NAME")]
     pub(super) node: Option<String>,
 
-    /// This node's address: where pods' requests are sent to, and part of /healthz
+    /// This node's address, as status.hostIP: where pods' requests are sent to, and part of /healthz. If it is one of IPv6,
+    /// pods are answered at fd00:ec2::254 and refused at 169.254.169.254
     #[arg(long, value_name = "IP")]
     pub(super) host_ip: Option<String>,
 
-    /// This node's IPv6 address: where pods' requests to fd00:ec2::254 are sent to [default: they are refused]
+    /// This node's IPv6 address beside an IPv4 --host-ip: where pods' requests to fd00:ec2::254 are sent to
+    /// [default: they are refused]
     #[arg(long, env = "PODIAM_HOST_IP6", value_name = "IP", help_heading = PODIAM)]
     pub(super) host_ip6: Option<String>,
 }
@@ -157,13 +159,29 @@ pub(super) struct RoleFlags {
     #[arg(long, value_name = "ROLE")]
     pub(super) default_role: Option<String>,
 
-    /// Let a pod have only the roles that its namespace's annotation lists, and the default role
+    /// Let a pod have only the roles that its namespace's annotation lists, and the default role: true or enforce; audit
+    /// refuses nobody and tells whom enforce would refuse
     #[arg(long, value_name = SWITCH, default_value = "false")]
     pub(super) namespace_restrictions: String,
 
     /// How the namespace's list is read: glob, or regexp (anchored at both ends)
     #[arg(long, value_name = "FORMAT", default_value = "glob")]
     pub(super) namespace_restriction_format: String,
+
+    /// Who may name a pod's role: a comma list, in this order, of pod, service-account, eks (the service account's
+    /// annotation eks.amazonaws.com/role-arn), namespace and default (--default-role); the first that speaks wins
+    #[arg(long, value_name = "LIST", default_value = "pod,default", help_heading = PODIAM)]
+    pub(super) role_sources: String,
+
+    /// Let a pod have only the roles that kiam's regular expression in its namespace's annotation matches from the first
+    /// character to the last: off, audit or enforce
+    #[arg(long, value_name = "MODE", default_value = "off", help_heading = PODIAM)]
+    pub(super) namespace_permitted: String,
+
+    /// File of what no annotation can exceed: allowed and denied roles, for the cluster and by namespace, and external
+    /// IDs; read again when it changes
+    #[arg(long, value_name = "PATH", help_heading = PODIAM)]
+    pub(super) ceiling: Option<String>,
 }
 
 /// The annotations that are read.
@@ -189,6 +207,23 @@ pub(super) struct AnnotationFlags {
         default_value = "iam.amazonaws.com/allowed-roles"
     )]
     pub(super) namespace_key: String,
+
+    /// Key of the service account's annotation that names a role, for --role-sources=service-account
+    #[arg(long, value_name = "KEY", default_value = "podiam.io/role", help_heading = PODIAM)]
+    pub(super) service_account_role_key: String,
+
+    /// Key of the namespace's annotation that names a role, for --role-sources=namespace
+    #[arg(long, value_name = "KEY", default_value = "podiam.io/default-role", help_heading = PODIAM)]
+    pub(super) namespace_role_key: String,
+
+    /// Key of the namespace's annotation for --namespace-permitted
+    #[arg(long, value_name = "KEY", default_value = "iam.amazonaws.com/permitted", help_heading = PODIAM)]
+    pub(super) namespace_permitted_key: String,
+
+    /// Key of the pod annotation that names its session, such as kiam's iam.amazonaws.com/session-name; CloudTrail then
+    /// shows what the pod's author wrote [default: not read]
+    #[arg(long, value_name = "KEY", help_heading = PODIAM)]
+    pub(super) session_name_key: Option<String>,
 }
 
 /// How sessions are made.
@@ -278,6 +313,11 @@ pub(super) struct InterceptionFlags {
     /// [default: none]
     #[arg(long, value_name = "MODE", help_heading = PODIAM)]
     pub(super) intercept: Option<String>,
+
+    /// Whether requests are refused whose source address belongs behind another interface: on, or off where pods' routes
+    /// depend on the interface (vlan+ and lxc+ are never checked)
+    #[arg(long, env = "PODIAM_REVERSE_PATH", value_name = "on|off", default_value = "on", help_heading = PODIAM)]
+    pub(super) reverse_path: String,
 }
 
 /// What the agent proves, and what it does once it is ready.

@@ -18,9 +18,14 @@ use super::{Program, values};
 /// `podiam intercept install`.
 #[derive(Args)]
 pub struct InstallFlags {
-    /// This node's IPv4 address: where pods' requests are sent to
+    /// This node's address, as status.hostIP: where pods' requests are sent to
     #[arg(long, value_name = "IP")]
     host_ip: Option<String>,
+
+    /// This node's IPv6 address beside an IPv4 --host-ip: where pods' requests to fd00:ec2::254 are sent to
+    /// [default: they are refused]
+    #[arg(long, value_name = "IP")]
+    host_ip6: Option<String>,
 
     /// Port that the agent answers pods on
     #[arg(long, value_name = PORT, default_value = "8181")]
@@ -33,6 +38,10 @@ pub struct InstallFlags {
     /// How pods' requests get to the agent: nftables, iptables, cilium or none [default: nftables]
     #[arg(long, value_name = "MODE")]
     intercept: Option<String>,
+
+    /// Whether requests are refused whose source address belongs behind another interface: on or off
+    #[arg(long, value_name = "on|off", default_value = "on")]
+    reverse_path: String,
 }
 
 /// Any other command about one back end.
@@ -81,24 +90,31 @@ impl Written<InstallFlags> {
     pub fn validate(self) -> Result<Install, Problems> {
         let InstallFlags {
             host_ip,
+            host_ip6,
             app_port,
             host_interface,
             intercept,
+            reverse_path,
         } = self.flags;
         let mut check = Check::new(Program::Podiam, self.origins);
         let mode = mode(&mut check, intercept).unwrap_or(Mode::Nftables);
-        let host_ip = given(host_ip).and_then(|ip| check.parse("host-ip", &ip, values::host_ip));
+        let addresses = sockets::node_addresses(&mut check, host_ip, host_ip6);
+        let reverse_path = sockets::reverse_path(&mut check, &reverse_path);
         let port = check.parse("app-port", &app_port, values::port);
         let interfaces = host_interface.and_then(|text| sockets::interfaces(&mut check, &text));
-        let target = if mode.writes_rules() {
-            sockets::target(&mut check, host_ip, port.unwrap_or(sockets::APP_PORT))
+        let targets = if mode.writes_rules() {
+            sockets::targets(&mut check, addresses, port.unwrap_or(sockets::APP_PORT))
         } else {
             None
         };
         check.finish(|_| Install {
             mode,
-            rules: target
-                .map(|target| Rules::new(METADATA_V4, target, interfaces.unwrap_or_default())),
+            rules: targets.map(|(target, target_v6)| {
+                let interfaces = interfaces.unwrap_or_default();
+                Rules::new(METADATA_V4, target, interfaces)
+                    .also_to(target_v6)
+                    .with_reverse_path(reverse_path)
+            }),
         })
     }
 }

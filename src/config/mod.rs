@@ -3,6 +3,7 @@
 
 mod check;
 mod cli;
+mod findings;
 mod flags;
 mod intercept;
 mod pflag;
@@ -14,13 +15,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use podiam_iam::BaseArn;
-use podiam_intercept::{Interfaces, Mode};
+use podiam_intercept::{Interfaces, Mode, ReversePath};
 
 pub use check::{Problem, Problems};
 pub use cli::{AgentArgs, Written};
+pub use findings::Finding;
 pub use intercept::{Install, InstallFlags, ModeFlags, PrintFlags};
 
-use crate::workload::AnnotationKeys;
+use crate::workload::{AnnotationKeys, RoleSource};
 
 /// What the agent was started as. It decides some defaults, and whether what kube2iam let pass is let pass here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,8 +151,26 @@ pub struct Roles {
     pub base: Discoverable<BaseArn>,
     /// `--default-role` (as written: a name, path and name, or ARN) or `--auto-discover-default-role`.
     pub default_role: Discoverable<String>,
+    /// `--role-sources`: who may name a role.
+    pub sources: Vec<RoleSource>,
     /// `--namespace-restrictions`: `None` when off.
     pub namespace_restrictions: Option<RestrictionFormat>,
+    /// Whether these restrictions refuse, or only tell. Meaningless when off.
+    pub enforcement: Enforcement,
+    /// `--namespace-permitted`: `None` when off.
+    pub permitted: Option<Enforcement>,
+    /// `--ceiling`: the file that no annotation can exceed.
+    pub ceiling: Option<PathBuf>,
+}
+
+/// What becomes of a guard's refusal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Enforcement {
+    /// The pod is refused.
+    #[default]
+    Enforce,
+    /// The pod is answered as if the guard were off; log and metric tell that it would have been refused.
+    Audit,
 }
 
 /// A value that is given, asked of the real IMDS at the start, or absent.
@@ -304,10 +324,12 @@ pub enum Imdsv2 {
 /// How the pods' requests reach us.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interception {
-    /// `--intercept`. Where it writes rules there is an IPv4 host-ip, and the pods' port is not 0.
+    /// `--intercept`. Where it writes rules there is a host-ip, and the pods' port is not 0.
     pub mode: Mode,
     /// `--host-interface`: the interfaces that pods come in on.
     pub interfaces: Interfaces,
+    /// `--reverse-path`: whether borrowed source addresses are refused.
+    pub reverse_path: ReversePath,
 }
 
 /// What the agent proves, and what it does once it is ready.

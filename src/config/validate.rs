@@ -3,6 +3,7 @@
 //! Pure: reads no file, asks nothing of the network.
 
 mod attribution;
+mod guards;
 mod metadata;
 mod pods;
 mod roles;
@@ -47,7 +48,7 @@ impl AgentArgs {
         let listen = listen.judge(&mut check, &node);
         let roles = roles.judge(&mut check);
         let sessions = sessions.judge(&mut check, &node);
-        let annotations = annotations.judge(&mut check, &sessions.attribution);
+        let annotations = annotations.judge(&mut check, &roles, &sessions.attribution);
         let interception = interception.judge(&mut check, &node, &listen);
         let startup = startup.judge(&mut check, &node, &pods);
         let (metadata, state_dir) = metadata.judge(&mut check);

@@ -28,7 +28,7 @@ use crate::reason::Reason;
 use crate::selftest::Prover;
 use crate::telemetry::Chain;
 use crate::upstream::Upstream;
-use crate::workload::PodUid;
+use crate::workload::{PodUid, RoleSource};
 
 use allow::AllowList;
 use document::Reply;
@@ -163,10 +163,12 @@ impl Imds {
         let pod = self.identify(connection, ask, trail).await?;
         self.check_token(connection, ask, &pod)?;
         match route {
-            Route::RoleList => Ok(document::text(self.policy.presented(&grant(&pod)?.role))),
+            Route::RoleList => Ok(document::text(
+                self.policy.presented(&self.grant(&pod)?.role),
+            )),
             Route::Role(requested) => self.credentials(requested, &pod, ask).await,
             Route::IamInfo => Ok(document::text(document::iam_info(
-                &grant(&pod)?.role,
+                &self.grant(&pod)?.role,
                 self.clock.now(),
             ))),
             Route::IamListing => Ok(document::text("info\nsecurity-credentials/")),
@@ -278,7 +280,7 @@ impl Imds {
         pod: &Entry<Grant>,
         ask: &Ask<'_>,
     ) -> Result<Reply, Refusal> {
-        let grant = grant(pod)?;
+        let grant = self.grant(pod)?;
         if !self.policy.names(requested, &grant.role) {
             return Err(Reason::NotThePodsRole {
                 requested: requested.to_owned(),
@@ -313,13 +315,17 @@ impl Imds {
             .to_string()
     }
 
+    /// What the pod is granted. What a guard in audit mode would have refused is counted here, once a request.
+    fn grant<'a>(&self, pod: &'a Entry<Grant>) -> Result<&'a Arc<Grant>, Reason> {
+        for reason in &pod.basis.overlooked {
+            self.metrics.audited(reason.code());
+        }
+        pod.decision.as_ref().map_err(Clone::clone)
+    }
+
     fn is_node(&self, connection: &Connection) -> bool {
         self.node.owns(connection.peer) || connection.peer == connection.local
     }
-}
-
-fn grant(pod: &Entry<Grant>) -> Result<&Arc<Grant>, Reason> {
-    pod.decision.as_ref().map_err(Clone::clone)
 }
 
 fn handler(route: &Route<'_>) -> Handler {
@@ -356,6 +362,7 @@ fn log(
         ns.name = pod.map(|entry| &*entry.workload.namespace),
         pod.name = pod.map(|entry| &*entry.workload.name),
         pod.iam.role = role,
+        pod.iam.source = pod.and_then(|entry| entry.basis.source).map(RoleSource::name),
         reason = code,
         "request",
     );

@@ -16,19 +16,48 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use crate::reason::Reason;
-use crate::workload::{Namespace, PodUid, Workload};
+use crate::workload::{Namespace, PodUid, RoleSource, ServiceAccount, Surroundings, Workload};
 
 pub use mark::Mark;
 pub use reader::Reader;
 pub use snapshot::{Entry, Lookup, Snapshot};
 
 use reader::Published;
+use snapshot::AccountName;
 
 /// What was decided about a pod: what it is granted, or why it gets nothing.
 pub type Decision<G> = Result<Arc<G>, Reason>;
 
-/// Decides about a pod. Must depend on nothing but its arguments: it is asked again only when one of them changes.
-pub type Decide<G> = Box<dyn Fn(&Workload, Option<&Namespace>) -> Decision<G> + Send>;
+/// A decision and how it came about.
+#[derive(Debug)]
+pub struct Verdict<G> {
+    /// What the pod is granted, or why it gets nothing.
+    pub decision: Decision<G>,
+    /// How that came about.
+    pub basis: Basis,
+}
+
+/// How a decision came about, for those who must explain it. Nothing of it changes what is granted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Basis {
+    /// The source that named the role; `None` where none did.
+    pub source: Option<RoleSource>,
+    /// What guards in audit mode would have refused the pod for.
+    pub overlooked: Vec<Reason>,
+}
+
+impl<G> From<Decision<G>> for Verdict<G> {
+    fn from(decision: Decision<G>) -> Self {
+        Self {
+            decision,
+            basis: Basis::default(),
+        }
+    }
+}
+
+/// Decides about a pod. Must depend on nothing but its arguments, unless whoever changes what else it depends on sends
+/// [`Event::RulesChanged`]: it is asked again only then.
+pub type Decide<G> = Box<dyn Fn(&Workload, Surroundings<'_>) -> Verdict<G> + Send>;
 
 /// One observation of a source. What is folded twice changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +74,14 @@ pub enum Event {
     NamespaceApplied(Namespace),
     /// A namespace is gone.
     NamespaceDeleted(Arc<str>),
+    /// These are all the service accounts there are: any other is gone.
+    ServiceAccountsReplaced(Vec<ServiceAccount>),
+    /// A service account is new or has changed.
+    ServiceAccountApplied(ServiceAccount),
+    /// A service account is gone: its namespace and its name.
+    ServiceAccountDeleted(Arc<str>, Arc<str>),
+    /// What decides has changed: every pod is decided about anew.
+    RulesChanged,
 }
 
 /// The one writer. `G` is what a pod may be granted.
@@ -57,9 +94,16 @@ pub struct Index<G> {
 }
 
 impl<G: Eq + Hash> Index<G> {
-    /// An index that knows nothing yet, and the first of its readers.
+    /// An index that knows nothing yet, and the first of its readers; for decisions on pod and namespace alone.
     pub fn new(
         decide: impl Fn(&Workload, Option<&Namespace>) -> Decision<G> + Send + 'static,
+    ) -> (Self, Reader<G>) {
+        Self::judging(move |pod, around| decide(pod, around.namespace).into())
+    }
+
+    /// The same, for decisions on everything around the pod, which say how they came about.
+    pub fn judging(
+        decide: impl Fn(&Workload, Surroundings<'_>) -> Verdict<G> + Send + 'static,
     ) -> (Self, Reader<G>) {
         let published = Arc::new(Published::new());
         let reader = Reader::new(Arc::clone(&published));
@@ -81,6 +125,12 @@ impl<G: Eq + Hash> Index<G> {
             Event::NamespacesReplaced(namespaces) => self.replace_namespaces(namespaces),
             Event::NamespaceApplied(namespace) => self.put_namespace(namespace),
             Event::NamespaceDeleted(name) => self.remove_namespace(&name),
+            Event::ServiceAccountsReplaced(accounts) => self.replace_service_accounts(accounts),
+            Event::ServiceAccountApplied(account) => self.put_service_account(account),
+            Event::ServiceAccountDeleted(namespace, name) => {
+                self.remove_service_account(&(namespace, name));
+            }
+            Event::RulesChanged => self.decide_again(|_| true),
         }
     }
 
@@ -117,7 +167,7 @@ impl<G: Eq + Hash> Index<G> {
         if old != self.next.namespaces {
             self.changed = true;
             let new = Arc::clone(&self.next.namespaces);
-            self.decide_again(|name| old.get(name) != new.get(name));
+            self.decide_again(|pod| old.get(&pod.namespace) != new.get(&pod.namespace));
         }
     }
 
@@ -126,7 +176,7 @@ impl<G: Eq + Hash> Index<G> {
         if self.next.namespaces.get(&name) != Some(&namespace) {
             Arc::make_mut(&mut self.next.namespaces).insert(Arc::clone(&name), namespace);
             self.changed = true;
-            self.decide_again(|affected| *affected == name);
+            self.decide_again(|pod| pod.namespace == name);
         }
     }
 
@@ -134,7 +184,7 @@ impl<G: Eq + Hash> Index<G> {
         if self.next.namespaces.contains_key(name) {
             Arc::make_mut(&mut self.next.namespaces).remove(name);
             self.changed = true;
-            self.decide_again(|affected| affected == name);
+            self.decide_again(|pod| pod.namespace == *name);
         }
     }
 
@@ -145,8 +195,8 @@ impl<G: Eq + Hash> Index<G> {
         }
         let mark = known.map(|known| known.mark.clone()).unwrap_or_default();
         self.remove_pod(&pod.uid);
-        let decision = (self.decide)(&pod, self.next.namespaces.get(&pod.namespace));
-        self.next.insert(pod, decision, mark);
+        let verdict = (self.decide)(&pod, self.next.around(&pod));
+        self.next.insert(pod, verdict, mark);
         self.changed = true;
     }
 
@@ -154,23 +204,65 @@ impl<G: Eq + Hash> Index<G> {
         self.changed |= self.next.remove(uid).is_some();
     }
 
-    /// Decides again about the pods whose namespace is among `affected`.
-    fn decide_again(&mut self, affected: impl Fn(&Arc<str>) -> bool) {
+    fn replace_service_accounts(&mut self, accounts: Vec<ServiceAccount>) {
+        let new: HashMap<AccountName, ServiceAccount> = accounts
+            .into_iter()
+            .map(|account| (name_of(&account), account))
+            .collect();
+        let old = std::mem::replace(&mut self.next.service_accounts, Arc::new(new));
+        if old != self.next.service_accounts {
+            self.changed = true;
+            let new = Arc::clone(&self.next.service_accounts);
+            self.decide_again(|pod| {
+                account_of(pod).is_some_and(|name| old.get(&name) != new.get(&name))
+            });
+        }
+    }
+
+    fn put_service_account(&mut self, account: ServiceAccount) {
+        let name = name_of(&account);
+        if self.next.service_accounts.get(&name) != Some(&account) {
+            Arc::make_mut(&mut self.next.service_accounts).insert(name.clone(), account);
+            self.changed = true;
+            self.decide_again(|pod| account_of(pod).as_ref() == Some(&name));
+        }
+    }
+
+    fn remove_service_account(&mut self, name: &AccountName) {
+        if self.next.service_accounts.contains_key(name) {
+            Arc::make_mut(&mut self.next.service_accounts).remove(name);
+            self.changed = true;
+            self.decide_again(|pod| account_of(pod).as_ref() == Some(name));
+        }
+    }
+
+    /// Decides again about the pods that are affected.
+    fn decide_again(&mut self, affected: impl Fn(&Workload) -> bool) {
         let pods: Vec<Arc<Entry<G>>> = self
             .next
             .pods
             .values()
-            .filter(|entry| affected(&entry.workload.namespace))
+            .filter(|entry| affected(&entry.workload))
             .map(Arc::clone)
             .collect();
         for entry in pods {
             let pod = &entry.workload;
-            let decision = (self.decide)(pod, self.next.namespaces.get(&pod.namespace));
-            if decision != entry.decision {
+            let verdict = (self.decide)(pod, self.next.around(pod));
+            if verdict.decision != entry.decision || verdict.basis != entry.basis {
                 self.next.remove(&pod.uid);
-                self.next.insert(pod.clone(), decision, entry.mark.clone());
+                self.next.insert(pod.clone(), verdict, entry.mark.clone());
                 self.changed = true;
             }
         }
     }
+}
+
+fn name_of(account: &ServiceAccount) -> AccountName {
+    (Arc::clone(&account.namespace), Arc::clone(&account.name))
+}
+
+/// The service account that a pod runs as.
+fn account_of(pod: &Workload) -> Option<AccountName> {
+    let name = pod.service_account.as_ref()?;
+    Some((Arc::clone(&pod.namespace), Arc::clone(name)))
 }

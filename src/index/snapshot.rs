@@ -8,9 +8,9 @@ use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Decision, Mark};
+use super::{Basis, Decision, Mark, Verdict};
 use crate::reason::Reason;
-use crate::workload::{Namespace, PodUid, Workload};
+use crate::workload::{Namespace, PodUid, ServiceAccount, Surroundings, Workload};
 
 /// A pod and what was decided about it.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub struct Entry<G> {
     pub workload: Workload,
     /// What it is granted, or why it gets nothing.
     pub decision: Decision<G>,
+    /// How that came about.
+    pub basis: Basis,
     /// What of the decision the pod has been given last; for those who give.
     pub mark: Mark,
 }
@@ -38,7 +40,7 @@ impl<G> Lookup<G> {
     /// Whether waiting for further watch events cannot be expected to change the answer.
     pub fn is_settled(&self) -> bool {
         match self {
-            Self::Pod(entry) => !matches!(entry.decision, Err(Reason::UnknownNamespace { .. })),
+            Self::Pod(entry) => !entry.decision.as_ref().is_err_and(Reason::is_unsettled),
             Self::Ambiguous | Self::Unknown => false,
         }
     }
@@ -49,10 +51,14 @@ impl<G> Lookup<G> {
 pub struct Snapshot<G> {
     pub(super) pods: Arc<HashMap<PodUid, Arc<Entry<G>>>>,
     pub(super) namespaces: Arc<HashMap<Arc<str>, Namespace>>,
+    pub(super) service_accounts: Arc<HashMap<AccountName, ServiceAccount>>,
     owners: Arc<HashMap<IpAddr, Claim<G>>>,
     /// Each grant with the number of live pods that have it.
     wanted: Arc<HashMap<Arc<G>, usize>>,
 }
+
+/// A service account's namespace and name.
+pub(super) type AccountName = (Arc<str>, Arc<str>);
 
 /// The live pods that claim one address; never none.
 #[derive(Debug)]
@@ -95,6 +101,15 @@ impl<G> Snapshot<G> {
         self.namespaces.values()
     }
 
+    /// What is known around a pod.
+    pub(super) fn around(&self, pod: &Workload) -> Surroundings<'_> {
+        let account = super::account_of(pod);
+        Surroundings {
+            namespace: self.namespaces.get(&pod.namespace),
+            service_account: account.and_then(|name| self.service_accounts.get(&name)),
+        }
+    }
+
     /// The distinct grants of all live pods, also of those without an address yet, in no order.
     pub fn wanted(&self) -> impl ExactSizeIterator<Item = &Arc<G>> {
         self.wanted.keys()
@@ -113,7 +128,7 @@ impl<G> Snapshot<G> {
     }
 
     /// What is granted to the live pods that people have changed since `earlier`: the pod is new, or its annotations,
-    /// labels or namespace are not what they were. What the kubelet reports of a pod does not count.
+    /// labels, namespace or service account are not what they were. What the kubelet reports of a pod does not count.
     pub fn changed_since<'a>(&'a self, earlier: &'a Self) -> impl Iterator<Item = &'a Arc<G>> {
         let has_changed = |entry: &&'a Arc<Entry<G>>| {
             let pod = &entry.workload;
@@ -121,7 +136,7 @@ impl<G> Snapshot<G> {
             before.is_none_or(|before| {
                 let before = &before.workload;
                 before.annotations != pod.annotations || before.labels != pod.labels
-            }) || self.namespaces.get(&pod.namespace) != earlier.namespaces.get(&pod.namespace)
+            }) || self.around(pod) != earlier.around(pod)
         };
         self.pods
             .values()
@@ -133,7 +148,8 @@ impl<G> Snapshot<G> {
 
 impl<G: Eq + Hash> Snapshot<G> {
     /// Adds a pod that is not in the snapshot.
-    pub(super) fn insert(&mut self, workload: Workload, decision: Decision<G>, mark: Mark) {
+    pub(super) fn insert(&mut self, workload: Workload, verdict: Verdict<G>, mark: Mark) {
+        let Verdict { decision, basis } = verdict;
         let decision = match decision {
             Ok(grant) if is_live(&workload) => Ok(self.want(grant)),
             other => other,
@@ -141,6 +157,7 @@ impl<G: Eq + Hash> Snapshot<G> {
         let entry = Arc::new(Entry {
             workload,
             decision,
+            basis,
             mark,
         });
         let addresses = owned_addresses(&entry.workload);
@@ -254,6 +271,7 @@ impl<G> Clone for Snapshot<G> {
         Self {
             pods: Arc::clone(&self.pods),
             namespaces: Arc::clone(&self.namespaces),
+            service_accounts: Arc::clone(&self.service_accounts),
             owners: Arc::clone(&self.owners),
             wanted: Arc::clone(&self.wanted),
         }
@@ -265,6 +283,7 @@ impl<G> Default for Snapshot<G> {
         Self {
             pods: Arc::default(),
             namespaces: Arc::default(),
+            service_accounts: Arc::default(),
             owners: Arc::default(),
             wanted: Arc::default(),
         }

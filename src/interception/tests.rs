@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Mutex;
 
-use podiam_intercept::METADATA_V4;
+use podiam_intercept::{METADATA_V4, Mode, open};
 use tokio::sync::mpsc;
 
 use super::*;
@@ -24,6 +24,7 @@ struct Kernel {
 struct State {
     status: Option<Status>,
     refusing: bool,
+    broken: bool,
 }
 
 struct Fake {
@@ -47,6 +48,11 @@ impl Backend for Fake {
 
     fn install(&mut self, rules: &Rules) -> Result<Outcome, Error> {
         let mut state = self.kernel.state.lock().unwrap();
+        let is_broken = state.broken;
+        if is_broken {
+            drop(state);
+            panic!("a mistake in a back end");
+        }
         if state.refusing {
             return Err(podiam_intercept::nftables::Error::Owned(None).into());
         }
@@ -192,6 +198,42 @@ async fn what_is_refused_is_not_ready_and_tried_again() {
 }
 
 #[tokio::test]
+async fn rules_that_can_no_longer_be_kept_are_not_said_to_be_intact() {
+    let mut keeper = Keeper::start(State::default());
+    keeper.installs(Outcome::Created).await;
+    keeper.reported("podiam_interception_intact 1").await;
+    keeper.is_ready(true).await;
+    keeper.kernel.change(|state| state.refusing = true);
+    keeper.reported("podiam_interception_intact 0").await;
+    keeper.is_ready(false).await;
+
+    keeper.kernel.change(|state| state.refusing = false);
+    keeper.reported("podiam_interception_intact 1").await;
+    keeper.is_ready(true).await;
+    keeper.kernel.change(|state| state.broken = true);
+    keeper.reported("podiam_interception_intact 0").await;
+    keeper.is_ready(false).await;
+    let (_, why) = keeper.readiness.missing().remove(0);
+    assert!(why.contains("nobody keeps the rules any longer"), "{why}");
+}
+
+#[tokio::test]
+async fn of_rules_that_others_write_nothing_is_said() {
+    for mode in [Mode::Cilium, Mode::None] {
+        let readiness = Readiness::default();
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let condition = readiness.condition("interception");
+        keep(open(mode), rules(), condition, Arc::clone(&metrics)).await;
+        assert!(readiness.missing().is_empty(), "{mode}");
+        let text = String::from_utf8(metrics.render().unwrap()).unwrap();
+        assert!(
+            text.contains("podiam_interception_intact 0"),
+            "{mode}: {text}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn without_a_word_of_the_kernel_the_rules_are_looked_at_all_the_same() {
     let mut keeper = Keeper::start(State::default());
     keeper.installs(Outcome::Created).await;
@@ -254,7 +296,7 @@ fn what_was_wrong_is_told_in_the_words_of_the_status() {
     };
     assert_eq!(told(Some(guard)), ["nothing is intercepted"]);
     let mut elsewhere = intact;
-    elsewhere.intercepts.as_mut().unwrap().target.set_port(1);
+    elsewhere.intercepts.as_mut().unwrap().target = None;
     assert_eq!(
         told(Some(elsewhere)),
         ["other requests are intercepted, or brought elsewhere"]

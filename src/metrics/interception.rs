@@ -19,7 +19,7 @@ impl InterceptionMetrics {
         );
         let intact = IntGauge::new(
             "podiam_interception_intact",
-            "1 while the interception rules are as they should be, else 0.",
+            "1 while the interception rules are as they should be, else 0; always 0 where podiam writes none.",
         );
         let repairs = IntCounter::new(
             "podiam_interception_repairs_total",

@@ -7,7 +7,7 @@ mod probe;
 mod proof;
 mod verdict;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ const WHEN_WRONG: Duration = Duration::from_secs(1);
 pub struct Setup {
     /// What only this process can answer with.
     pub prover: Arc<Prover>,
+    /// Where pods ask: the address of each family that is intercepted.
+    pub targets: Vec<SocketAddr>,
     /// Whether an address is a pod's.
     pub is_pod: Arc<dyn Fn(IpAddr) -> bool + Send + Sync>,
     /// Whether the rules must hold for a link of our own too: those that podiam writes do, unless its interface is

@@ -5,7 +5,6 @@ use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use podiam_intercept::METADATA_V4;
 use podiam_intercept::probe::{self, Own};
 
 use super::Setup;
@@ -23,45 +22,55 @@ const REPLY_BYTES: u64 = 2 << 10;
 const NEEDS: &str = "the self-test needs CAP_SYS_ADMIN (with hostPID: true and CAP_SYS_PTRACE, or with /run/netns \
                      mounted), or CAP_SYS_ADMIN and CAP_NET_ADMIN for a namespace of its own";
 
-/// One test.
+/// One test: of each address that pods ask.
 pub(super) fn test(setup: &Setup) -> Verdict {
-    let target = SocketAddr::from((METADATA_V4, 80));
+    let verdicts = setup.targets.iter().map(|target| test_at(setup, *target));
+    Verdict::worst(verdicts)
+}
+
+fn test_at(setup: &Setup, target: SocketAddr) -> Verdict {
     let mut asked = Vec::new();
-    let pods = match probe::pods(PODS, |address| (setup.is_pod)(address)) {
+    let is_one = |address: IpAddr| address.is_ipv4() == target.is_ipv4() && (setup.is_pod)(address);
+    let pods = match probe::pods(PODS, is_one) {
         Ok(pods) => pods,
         Err(error) => return Verdict::unknown(format!("{}: {NEEDS}", Chain(&error))),
     };
     for pod in pods {
         let connection = pod.connect(target, PATIENCE);
-        asked.push(ask(setup, Place::Pod, pod.address(), connection));
+        asked.push(ask(setup, target, (Place::Pod, pod.address()), connection));
     }
     if asked
         .iter()
         .all(|one| matches!(one.answer, Answer::Nothing(_)))
     {
-        match own(setup) {
+        match own(setup, target) {
             Ok(own) => {
                 let from = Place::Own {
                     covered: setup.covers_own,
                 };
                 let connection = own.connect(target, PATIENCE);
-                asked.push(ask(setup, from, own.address(), connection));
+                asked.push(ask(setup, target, (from, own.address()), connection));
             }
             Err(why) if asked.is_empty() => return Verdict::unknown(format!("{why}: {NEEDS}")),
             Err(_) => {}
         }
     }
-    Verdict::of(&asked)
+    Verdict::of(target.ip(), &asked)
 }
 
-fn own(setup: &Setup) -> Result<Own, String> {
+fn own(setup: &Setup, target: SocketAddr) -> Result<Own, String> {
     let (_, seed) = setup.prover.question().map_err(|error| error.to_string())?;
-    Own::new(seed, METADATA_V4).map_err(|error| Chain(&error).to_string())
+    Own::new(seed, target.ip()).map_err(|error| Chain(&error).to_string())
 }
 
-fn ask(setup: &Setup, from: Place, address: IpAddr, connection: io::Result<TcpStream>) -> Asked {
+fn ask(
+    setup: &Setup,
+    target: SocketAddr,
+    (from, address): (Place, IpAddr),
+    connection: io::Result<TcpStream>,
+) -> Asked {
     let answer = match setup.prover.question() {
-        Ok((nonce, _)) => match connection.and_then(|stream| exchange(stream, nonce)) {
+        Ok((nonce, _)) => match connection.and_then(|stream| exchange(stream, target, nonce)) {
             Ok(reply) => judge(setup, nonce, &reply),
             Err(error) => Answer::Nothing(error.to_string()),
         },
@@ -90,11 +99,15 @@ fn judge(setup: &Setup, nonce: Nonce, reply: &str) -> Answer {
 }
 
 /// One request, and all that comes back.
-fn exchange(mut stream: TcpStream, nonce: Nonce) -> io::Result<String> {
+fn exchange(mut stream: TcpStream, target: SocketAddr, nonce: Nonce) -> io::Result<String> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
+    let host = match target.ip() {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    };
     let request = format!(
-        "GET /podiam/self-test/{nonce} HTTP/1.1\r\nHost: {METADATA_V4}\r\nConnection: close\r\n\r\n"
+        "GET /podiam/self-test/{nonce} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
     );
     stream.write_all(request.as_bytes())?;
     let mut reply = Vec::new();

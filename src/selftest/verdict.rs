@@ -73,10 +73,31 @@ impl Verdict {
         }
     }
 
-    /// The worst that is certain: one pod whose requests go elsewhere is a bypass, whatever the others' do. Nothing that
+    /// Of the addresses that pods ask, the one that matters most: who is bypassed at one of them is bypassed, and who does
+    /// not know of one of them has still proven the other.
+    pub(super) fn worst(verdicts: impl Iterator<Item = Self>) -> Self {
+        let matters = |verdict: &Self| match verdict.finding {
+            Finding::Bypassed => 3,
+            Finding::Closed => 2,
+            Finding::Intercepted => 1,
+            Finding::Unknown => 0,
+        };
+        let verdicts: Vec<Self> = verdicts.collect();
+        let Some(worst) = verdicts.iter().max_by_key(|verdict| matters(verdict)) else {
+            return Self::unknown("no address of the metadata service is intercepted");
+        };
+        let told = verdicts.iter().filter(|one| one.finding == worst.finding);
+        let details: Vec<&str> = told.map(|one| one.detail.as_str()).collect();
+        Self {
+            finding: worst.finding,
+            detail: details.join("; "),
+        }
+    }
+
+    /// The worst that is certain of one address: one pod whose requests go elsewhere is a bypass, whatever the others' do. Nothing that
     /// came back is a matter of the pod alone (a network policy may forbid it) as long as another question came here.
     /// What happens to a link of our own that the rules need not cover says something only where it came here.
-    pub(super) fn of(asked: &[Asked]) -> Self {
+    pub(super) fn of(metadata: IpAddr, asked: &[Asked]) -> Self {
         let proves = |one: &&Asked| one.from != Place::Own { covered: false };
         let line = |one: &Asked| {
             let place = match one.from {
@@ -87,7 +108,7 @@ impl Verdict {
         };
         let elsewhere = asked.iter().filter(proves).find_map(|one| match &one.answer {
             Answer::Elsewhere(who) => Some(format!(
-                "{} asks 169.254.169.254 and is answered by {who}; the node's credentials may be open to pods",
+                "{} asks {metadata} and is answered by {who}; the node's credentials may be open to pods",
                 line(one)
             )),
             _ => None,
@@ -101,12 +122,12 @@ impl Verdict {
         if let Some(one) = asked.iter().find(|one| one.answer == Answer::Here) {
             return Self {
                 finding: Finding::Intercepted,
-                detail: format!("{} asks 169.254.169.254 and is answered here", line(one)),
+                detail: format!("{} asks {metadata} and is answered here", line(one)),
             };
         }
         let nothing = asked.iter().filter(proves).find_map(|one| match &one.answer {
             Answer::Nothing(why) => Some(format!(
-                "{} asks 169.254.169.254 and is not answered ({why}); what refuses it: another rule set, a network policy?",
+                "{} asks {metadata} and is not answered ({why}); what refuses it: another rule set, a network policy?",
                 line(one)
             )),
             _ => None,
@@ -127,6 +148,35 @@ impl Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const METADATA: IpAddr = IpAddr::V4(podiam_intercept::METADATA_V4);
+
+    #[test]
+    fn of_two_addresses_a_bypass_at_one_is_a_bypass_and_a_proof_at_one_is_a_proof() {
+        use Finding::{Bypassed, Closed, Intercepted, Unknown};
+        for (one, other, whole) in [
+            (Intercepted, Intercepted, Intercepted),
+            (Intercepted, Bypassed, Bypassed),
+            (Closed, Bypassed, Bypassed),
+            (Intercepted, Closed, Closed),
+            (Intercepted, Unknown, Intercepted),
+            (Unknown, Closed, Closed),
+            (Unknown, Unknown, Unknown),
+        ] {
+            for pair in [[one, other], [other, one]] {
+                let verdicts = pair.map(|finding| Verdict {
+                    finding,
+                    detail: String::new(),
+                });
+                assert_eq!(
+                    Verdict::worst(verdicts.into_iter()).finding,
+                    whole,
+                    "{pair:?}"
+                );
+            }
+        }
+        assert_eq!(Verdict::worst(std::iter::empty()).finding, Unknown);
+    }
 
     #[test]
     fn one_bypass_outweighs_everything_and_one_answer_outweighs_silence() {
@@ -165,7 +215,7 @@ mod tests {
                     answer,
                 })
                 .collect();
-            assert_eq!(Verdict::of(&asked).finding, finding, "{asked:?}");
+            assert_eq!(Verdict::of(METADATA, &asked).finding, finding, "{asked:?}");
         }
     }
 }

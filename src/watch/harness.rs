@@ -31,7 +31,18 @@ impl Watch {
         let (sender, status) = watch::channel(SourceStatus::default());
         let task = tokio::spawn(async move {
             let clock = Clock::system();
-            run(&source, Some("node-1"), &test_keys(), &clock, index, sender).await;
+            let (_rules, unchanged) = watch::channel(());
+            let keys = test_keys();
+            run(
+                &source,
+                Some("node-1"),
+                &keys,
+                &clock,
+                index,
+                sender,
+                unchanged,
+            )
+            .await;
         });
         Self {
             reader,

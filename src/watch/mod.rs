@@ -1,4 +1,4 @@
-//! Sources of pods and namespaces: the Kubernetes API (`kubernetes`) or files of manifests (`files`).
+//! Sources of pods, namespaces and, where roles come from them, service accounts: the Kubernetes API (`kubernetes`) or files of manifests (`files`).
 //!
 //! [`run`] follows one source and folds what it sees into the [`Index`], which it owns. It never gives up and never
 //! waits in silence: whatever keeps it from being in sync is in the [`SourceStatus`], in words that say what to do.
@@ -22,6 +22,7 @@ use crate::config::{ApiAccess, PodSource};
 use crate::index::{Event, Index};
 use crate::workload::AnnotationKeys;
 
+pub(crate) use files::Notices;
 pub use status::{MAX_VIEW_AGE, Resource, SourceStatus, SyncState, View};
 
 /// What a source tells.
@@ -56,7 +57,7 @@ pub async fn client(access: &ApiAccess) -> Result<Client, NoClient> {
 }
 
 /// Follows `source` until the future is dropped: folds every change into `index` and tells `status` how it stands.
-/// With `node`, only that node's pods are asked for.
+/// With `node`, only that node's pods are asked for. Each change of `rules` makes every pod decided about anew.
 pub async fn run<G: Eq + Hash>(
     source: &PodSource,
     node: Option<&str>,
@@ -64,16 +65,20 @@ pub async fn run<G: Eq + Hash>(
     clock: &Clock,
     index: Index<G>,
     status: watch::Sender<SourceStatus>,
+    rules: watch::Receiver<()>,
 ) {
     let scope = Scope { node, keys, clock };
     let (updates, inbox) = mpsc::channel(QUEUE);
     let source = async {
         match source {
-            PodSource::Kubernetes(access) => kubernetes::watch(access, scope, updates).await,
+            PodSource::Kubernetes(access) => {
+                // On the heap: three followers with their clients are a large future.
+                Box::pin(kubernetes::watch(access, scope, updates)).await;
+            }
             PodSource::Files(path) => files::watch(path, scope, updates).await,
         }
     };
-    tokio::join!(source, fold(inbox, index, status));
+    tokio::join!(source, fold(inbox, index, status, rules));
 }
 
 /// Folds updates as they come. Those that have gathered meanwhile are published as one snapshot, so that a burst costs
@@ -82,9 +87,23 @@ async fn fold<G: Eq + Hash>(
     mut inbox: mpsc::Receiver<Update>,
     mut index: Index<G>,
     status: watch::Sender<SourceStatus>,
+    mut rules: watch::Receiver<()>,
 ) {
     let mut batch = Vec::new();
-    while inbox.recv_many(&mut batch, QUEUE).await > 0 {
+    loop {
+        let rules_changed = tokio::select! {
+            received = inbox.recv_many(&mut batch, QUEUE) => {
+                if received == 0 {
+                    return;
+                }
+                false
+            }
+            // An error means that nobody can change them any more.
+            Ok(()) = rules.changed() => true,
+        };
+        if rules_changed {
+            index.apply(Event::RulesChanged);
+        }
         let mut news = Vec::new();
         for update in batch.drain(..) {
             match update {
@@ -115,7 +134,7 @@ mod tests {
         let (status, mut seen) = watch::channel(SourceStatus::default());
         let namespace = Namespace {
             name: "default".into(),
-            allowed_roles: None,
+            ..Namespace::default()
         };
         let generations = reader.generations();
 
@@ -140,13 +159,14 @@ mod tests {
             .send(Update::Events(vec![Event::NamespacesReplaced(vec![
                 Namespace {
                     name: "other".into(),
-                    allowed_roles: None,
+                    ..Namespace::default()
                 },
             ])]))
             .await
             .unwrap();
 
-        let folding = tokio::spawn(fold(inbox, index, status));
+        let (_rules, unchanged) = watch::channel(());
+        let folding = tokio::spawn(fold(inbox, index, status, unchanged));
         seen.changed().await.unwrap();
         assert_eq!(seen.borrow().namespaces.state, synced);
         let snapshot = reader.snapshot();

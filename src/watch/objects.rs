@@ -14,8 +14,9 @@ use serde::{Deserialize, Deserializer};
 use thiserror::Error;
 
 use crate::workload::{
-    AnnotationKeys, IMDSV2_ANNOTATION, Namespace as LeanNamespace, Owner, PodAnnotations, PodUid,
-    SESSION_POLICY_ANNOTATION, SESSION_POLICY_ARNS_ANNOTATION, Workload,
+    AnnotationKeys, EKS_ROLE_ANNOTATION, IMDSV2_ANNOTATION, Namespace as LeanNamespace, Owner,
+    PodAnnotations, PodUid, SESSION_POLICY_ANNOTATION, SESSION_POLICY_ARNS_ANNOTATION,
+    ServiceAccount as LeanServiceAccount, Workload,
 };
 
 /// Why an object cannot be used.
@@ -40,7 +41,7 @@ pub(super) struct Pod {
 #[serde(rename_all = "camelCase")]
 pub(super) struct PodSpec {
     pub(super) node_name: Option<String>,
-    service_account_name: Option<String>,
+    pub(super) service_account_name: Option<String>,
     host_network: Option<bool>,
 }
 
@@ -61,6 +62,13 @@ struct PodIp {
 /// A namespace as it arrives: metadata only.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Namespace {
+    #[serde(default, deserialize_with = "lean_metadata")]
+    pub(super) metadata: ObjectMeta,
+}
+
+/// A service account as it arrives: metadata only, never its secrets.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct ServiceAccount {
     #[serde(default, deserialize_with = "lean_metadata")]
     pub(super) metadata: ObjectMeta,
 }
@@ -95,6 +103,7 @@ impl Pod {
             annotations: PodAnnotations {
                 role: annotation(&keys.role),
                 external_id: annotation(&keys.external_id),
+                session_name: keys.session_name.as_deref().and_then(&mut annotation),
                 imdsv2: annotation(IMDSV2_ANNOTATION),
                 session_policy: annotation(SESSION_POLICY_ANNOTATION),
                 session_policy_arns: annotation(SESSION_POLICY_ARNS_ANNOTATION),
@@ -164,11 +173,40 @@ impl Namespace {
         let ObjectMeta {
             name, annotations, ..
         } = self.metadata;
+        let mut annotations = annotations.unwrap_or_default();
+        let mut annotation = |key: &str| annotations.remove(key).map(String::into_boxed_str);
         Ok(LeanNamespace {
             name: name.ok_or(ObjectError::Missing("name"))?.into(),
-            allowed_roles: annotations
-                .and_then(|mut annotations| annotations.remove(&keys.allowed_roles))
-                .map(String::into_boxed_str),
+            allowed_roles: annotation(&keys.allowed_roles),
+            permitted: keys.permitted.as_deref().and_then(&mut annotation),
+            role: keys.namespace_role.as_deref().and_then(&mut annotation),
+        })
+    }
+}
+
+impl ServiceAccount {
+    /// The part of it that the agent keeps.
+    pub(super) fn into_service_account(
+        self,
+        keys: &AnnotationKeys,
+    ) -> Result<LeanServiceAccount, ObjectError> {
+        let ObjectMeta {
+            name,
+            namespace,
+            annotations,
+            ..
+        } = self.metadata;
+        let mut annotations = annotations.unwrap_or_default();
+        let mut annotation = |key: &str| annotations.remove(key).map(String::into_boxed_str);
+        let own_key = keys.service_account_role.as_deref();
+        Ok(LeanServiceAccount {
+            namespace: namespace.ok_or(ObjectError::Missing("namespace"))?.into(),
+            name: name.ok_or(ObjectError::Missing("name"))?.into(),
+            role: own_key.and_then(&mut annotation),
+            eks_role: keys
+                .eks_role
+                .then(|| annotation(EKS_ROLE_ANNOTATION))
+                .flatten(),
         })
     }
 }
@@ -264,6 +302,40 @@ impl kube::Resource for Namespace {
     }
 }
 
+impl kube::Resource for ServiceAccount {
+    type DynamicType = ();
+    type Scope = NamespaceResourceScope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        "ServiceAccount".into()
+    }
+
+    fn group((): &()) -> Cow<'_, str> {
+        "".into()
+    }
+
+    fn version((): &()) -> Cow<'_, str> {
+        "v1".into()
+    }
+
+    fn plural((): &()) -> Cow<'_, str> {
+        "serviceaccounts".into()
+    }
+
+    /// The API server is asked for metadata alone.
+    fn metadata_api() -> bool {
+        true
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
 #[cfg(test)]
 pub(super) fn test_keys() -> AnnotationKeys {
     AnnotationKeys {
@@ -271,6 +343,7 @@ pub(super) fn test_keys() -> AnnotationKeys {
         external_id: "iam.amazonaws.com/external-id".into(),
         allowed_roles: "iam.amazonaws.com/allowed-roles".into(),
         labels: vec!["app".into()],
+        ..AnnotationKeys::default()
     }
 }
 

@@ -9,6 +9,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tracing::{info, warn};
 
+use crate::workload::AnnotationKeys;
+
 /// The oldest view with which the agent still counts as ready. Known pods are served from an older one all the same;
 /// but pods that came since have been refused for so long that somebody should look. Five minutes are longer than a
 /// control plane takes to come back from an upgrade, and what Kubernetes itself gives an unreachable node
@@ -22,6 +24,8 @@ pub enum Resource {
     Pods,
     /// Namespaces.
     Namespaces,
+    /// Service accounts, where a source of roles reads them.
+    ServiceAccounts,
 }
 
 impl fmt::Display for Resource {
@@ -30,6 +34,7 @@ impl fmt::Display for Resource {
         f.write_str(match self {
             Self::Pods => "pods",
             Self::Namespaces => "namespaces",
+            Self::ServiceAccounts => "serviceaccounts",
         })
     }
 }
@@ -107,20 +112,34 @@ pub struct SourceStatus {
     pub pods: View,
     /// The namespaces.
     pub namespaces: View,
+    /// The service accounts; `None` where they are not watched.
+    pub service_accounts: Option<View>,
 }
 
 impl SourceStatus {
-    /// Both views, each with what it is of.
-    pub fn views(&self) -> [(Resource, &View); 2] {
-        [
-            (Resource::Pods, &self.pods),
-            (Resource::Namespaces, &self.namespaces),
-        ]
+    /// Nothing read yet of what these keys need.
+    pub fn expecting(keys: &AnnotationKeys) -> Self {
+        Self {
+            service_accounts: keys.reads_service_accounts().then(View::default),
+            ..Self::default()
+        }
     }
 
-    /// Whether both are up to date.
+    /// Every view that is kept, each with what it is of.
+    pub fn views(&self) -> impl Iterator<Item = (Resource, &View)> {
+        let always = [
+            (Resource::Pods, &self.pods),
+            (Resource::Namespaces, &self.namespaces),
+        ];
+        let accounts = self.service_accounts.as_ref();
+        always
+            .into_iter()
+            .chain(accounts.map(|view| (Resource::ServiceAccounts, view)))
+    }
+
+    /// Whether all of them are up to date.
     pub fn is_synced(&self) -> bool {
-        self.pods.is_synced() && self.namespaces.is_synced()
+        self.views().all(|(_, view)| view.is_synced())
     }
 
     /// Why the agent is not ready, a line for each view that is missing or older than [`MAX_VIEW_AGE`]; empty when it
@@ -130,7 +149,7 @@ impl SourceStatus {
             let why = view.unfit(now)?;
             Some(format!("{resource}: {why}"))
         };
-        self.views().into_iter().filter_map(line).collect()
+        self.views().filter_map(line).collect()
     }
 
     /// Sets one state, logs it where it is news, and says whether anything changed. Each failure counts, also one like
@@ -139,6 +158,7 @@ impl SourceStatus {
         let view = match resource {
             Resource::Pods => &mut self.pods,
             Resource::Namespaces => &mut self.namespaces,
+            Resource::ServiceAccounts => self.service_accounts.get_or_insert_default(),
         };
         match (&view.state, &new) {
             (old, SyncState::Synced { .. }) => {

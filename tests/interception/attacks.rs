@@ -11,7 +11,7 @@ use tokio::net::UdpSocket;
 use crate::node::{Attack, NOTHING, Node, ROLES, TOPOLOGIES};
 use crate::support::PATIENCE;
 
-const UNKNOWN: &str = "503 no pod is known at this address yet";
+pub(crate) const UNKNOWN: &str = "503 no pod is known at this address yet";
 const NODE_ADDRESS: &str = "403 the request came from the node's own address; a pod cannot be told from it (hostNetwork or SNAT)";
 const TOKEN: &str = "/latest/api/token";
 const TTL: (&str, &str) = ("x-aws-ec2-metadata-token-ttl-seconds", "60");
@@ -20,7 +20,6 @@ const DROPPED: Duration = Duration::from_millis(400);
 
 /// What every installation must hold, whatever else is in the kernel.
 pub(crate) async fn assert_core(node: &Node, context: &str) {
-    let host = node.vpc.add_host(20).unwrap();
     let mut rows = Vec::new();
     for imds in node.imds() {
         let ask = |from| Attack::new(from, imds);
@@ -33,7 +32,7 @@ pub(crate) async fn assert_core(node: &Node, context: &str) {
     for agent in node.agents() {
         let ask = |from| Attack::new(from, agent);
         rows.push(ask(node.app.namespace()).row("a pod, past the DNAT", NOTHING));
-        rows.push(ask(&host).row("another host, past the DNAT", NOTHING));
+        rows.push(ask(&node.host).row("another host, past the DNAT", NOTHING));
         rows.push(ask(node.namespace()).row("the node itself", NODE_ADDRESS));
     }
     node.assert(context, &rows).await;
@@ -44,9 +43,8 @@ async fn without_an_agent_pods_and_other_hosts_reach_the_real_metadata_service()
     // What every other test is about: this must hold for their refusals to mean anything.
     for topology in TOPOLOGIES {
         let node = Node::new(topology);
-        let host = node.vpc.add_host(20).unwrap();
         for imds in node.imds() {
-            for from in [node.app.namespace(), &host] {
+            for from in [node.app.namespace(), &node.host] {
                 let outcome = Attack::new(from, imds).outcome(false).await;
                 assert_eq!(outcome, "200 lab-node-role", "{topology}");
             }
@@ -114,10 +112,9 @@ async fn another_pods_source_address_gets_the_forger_nothing() {
         let node = Node::new(topology);
         let agent = node.start_agent();
         agent.ready().await;
-        let host = node.vpc.add_host(20).unwrap();
         // On a shared bridge a neighbour can take the address as such, by ARP: a limit that the README names.
         let app = topology.is_routed().then_some(node.app.namespace());
-        for from in app.into_iter().chain([&host]) {
+        for from in app.into_iter().chain([&node.host]) {
             for imds in node.imds() {
                 let mut victims = node.victim.addresses().iter();
                 let victim = *victims

@@ -82,7 +82,6 @@ async fn a_port_that_others_translate_to_the_agents_leads_nowhere() {
     // A NodePort or hostPort: translated, but not from the metadata service's address.
     for topology in TOPOLOGIES {
         let node = Node::new(topology);
-        let host = node.vpc.add_host(21).unwrap();
         node.nft(
             "table inet ports {
                 chain prerouting {
@@ -95,7 +94,7 @@ async fn a_port_that_others_translate_to_the_agents_leads_nowhere() {
         let agent = node.start_agent();
         agent.ready().await;
         let mut rows = Vec::new();
-        for from in [node.app.namespace(), &host] {
+        for from in [node.app.namespace(), &node.host] {
             for agent in node.agents() {
                 let port = (agent.ip(), 30080).into();
                 rows.push(Attack::new(from, port).row("a NodePort", NOTHING));

@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 
-use podiam_lab::netns::{IMDS, IMDS6, Wiring};
+use podiam_lab::netns::{IMDS, IMDS6, NODE6, Wiring};
 use podiam_lab::wire;
 
-use crate::node::{Attack, NOTHING, Node, ROLES, TOPOLOGIES, Topology};
+use crate::attacks::UNKNOWN;
+use crate::node::{APP_PORT, Attack, NOTHING, Node, ROLES, TOPOLOGIES, Topology};
 
 #[tokio::test]
 async fn without_an_ipv6_address_of_the_node_requests_over_ipv6_are_dropped() {
@@ -17,6 +18,36 @@ async fn without_an_ipv6_address_of_the_node_requests_over_ipv6_are_dropped() {
         let pods = [node.app.namespace(), node.unknown.namespace()];
         let rows = pods.map(|pod| Attack::new(pod, imds).row("no target", NOTHING));
         node.assert("no --host-ip6", &rows).await;
+    }
+}
+
+#[tokio::test]
+async fn a_node_with_an_ipv6_address_alone_answers_over_ipv6_and_drops_what_comes_over_ipv4() {
+    for topology in TOPOLOGIES {
+        for mode in ["nftables", "iptables"] {
+            let node = Node::new(topology);
+            let host_ip = format!("--host-ip={NODE6}");
+            let agent = node.start_agent_with(&[&host_ip, &format!("--intercept={mode}")]);
+            agent.ready().await;
+            let v6 = SocketAddr::from((IMDS6, 80));
+            let mut rows = vec![
+                Attack::new(node.app.namespace(), v6).row("a pod", "200 app"),
+                Attack::new(node.unknown.namespace(), v6).row("a stranger", UNKNOWN),
+                Attack::new(node.app.namespace(), (NODE6, APP_PORT).into())
+                    .row("past the DNAT", NOTHING),
+                Attack::new(&node.host, (NODE6, APP_PORT).into()).row("another host", NOTHING),
+            ];
+            // What pods of IPv6 alone cannot ask, other hosts can.
+            let v4 = SocketAddr::from((IMDS, 80));
+            rows.push(Attack::new(&node.host, v4).row("over IPv4", NOTHING));
+            if node.imds().contains(&v4) {
+                rows.push(Attack::new(node.app.namespace(), v4).row("over IPv4", NOTHING));
+            }
+            node.assert(mode, &rows).await;
+            let metrics = agent.metrics().await;
+            let proven = "podiam_interception{state=\"intercepted\"} 1";
+            assert!(metrics.contains(proven), "{topology}, {mode}: {metrics}");
+        }
     }
 }
 

@@ -13,6 +13,8 @@ mod support;
 
 mod attacks;
 mod competitors;
+mod iptables;
 mod ipv6;
 mod node;
+mod repair;
 mod startup;

@@ -89,6 +89,8 @@ pub(crate) struct Node {
     pub(crate) victim: Pod,
     /// Is in no manifest.
     pub(crate) unknown: Pod,
+    /// Another host of the VPC.
+    pub(crate) host: Namespace,
     manifests: tempfile::TempDir,
 }
 
@@ -98,6 +100,7 @@ impl Node {
         let aws = vpc.start_aws(Config::default()).unwrap();
         let pod = |number| vpc.add_pod_at(&topology.addresses(number)).unwrap();
         let (app, victim, unknown) = (pod(11), pod(12), pod(13));
+        let host = vpc.add_host(20).unwrap();
         let manifests = tempfile::tempdir().unwrap();
         let manifest = |name: &str, addresses: &[IpAddr], spec: &str| {
             let ips: Vec<String> = addresses
@@ -127,6 +130,7 @@ impl Node {
             app,
             victim,
             unknown,
+            host,
             manifests,
         }
     }
@@ -161,20 +165,41 @@ impl Node {
         v4.into_iter().chain([(NODE6, APP_PORT).into()]).collect()
     }
 
-    /// Loads a file of rules in nft's syntax into the node's kernel.
-    pub(crate) fn nft(&self, rules: &str) {
-        let mut nft = Command::new("nft");
-        nft.args(["-f", "-"])
+    /// Loads a file of rules in nft's syntax into the node's kernel, or does what a command line says; what it prints.
+    pub(crate) fn nft(&self, rules: &str) -> String {
+        self.try_nft(rules)
+            .unwrap_or_else(|stderr| panic!("nft: {stderr}\n{rules}"))
+    }
+
+    /// The same; what it says where it is refused.
+    pub(crate) fn try_nft(&self, rules: &str) -> Result<String, String> {
+        self.run("nft", &["-a", "-f", "-"], rules)
+    }
+
+    /// Runs a program of an administrator's on the node: what it prints, or what it complains of.
+    pub(crate) fn run(
+        &self,
+        program: &str,
+        arguments: &[&str],
+        input: &str,
+    ) -> Result<String, String> {
+        let mut command = Command::new(program);
+        command
+            .args(arguments)
             .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = self
             .namespace()
-            .spawn(&mut nft)
-            .unwrap_or_else(|error| panic!("nft (package nftables): {error}"));
-        io::Write::write_all(&mut child.stdin.take().unwrap(), rules.as_bytes()).unwrap();
+            .spawn(&mut command)
+            .unwrap_or_else(|error| panic!("this test needs the program {program}: {error}"));
+        io::Write::write_all(&mut child.stdin.take().unwrap(), input.as_bytes()).unwrap();
         let output = child.wait_with_output().unwrap();
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "nft: {stderr}\n{rules}");
+        if output.status.success() {
+            Ok(String::from_utf8(output.stdout).unwrap())
+        } else {
+            Err(String::from_utf8(output.stderr).unwrap())
+        }
     }
 
     /// Asserts every row: what `from` is told. `context` says in which table.

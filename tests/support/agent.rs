@@ -77,7 +77,12 @@ impl Agent {
     }
 
     fn run(host: Host, mut command: Command, sts: &str, flags: &[&str]) -> Self {
-        let (pods, admin) = match &host {
+        let other_ip = flags
+            .iter()
+            .rev()
+            .find_map(|flag| flag.strip_prefix("--host-ip="));
+        let other_ip: Option<IpAddr> = other_ip.map(|ip| ip.parse().unwrap());
+        let (mut pods, mut admin): (SocketAddr, SocketAddr) = match &host {
             Host::Loopback(ip) => (free_address(*ip), free_address(*ip)),
             // Nobody else is in that namespace.
             Host::Node(_) => ((netns::NODE, 8181).into(), (netns::NODE, 9181).into()),
@@ -86,6 +91,10 @@ impl Agent {
                 (Ipv4Addr::LOCALHOST, 9181).into(),
             ),
         };
+        if let Some(ip) = other_ip {
+            pods.set_ip(ip);
+            admin.set_ip(ip);
+        }
         command
             .arg("agent")
             .args([
@@ -168,6 +177,11 @@ impl Agent {
     /// /metrics.
     pub async fn metrics(&self) -> String {
         self.ask_admin("/metrics").await.unwrap().body
+    }
+
+    /// /debug/store; needs `--debug`.
+    pub async fn store(&self) -> String {
+        self.ask_admin("/debug/store").await.unwrap().body
     }
 
     /// One request to the admin socket.

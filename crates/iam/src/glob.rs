@@ -16,6 +16,12 @@ impl Glob {
         &self.0
     }
 
+    /// The same as a regular expression in RE2's syntax, without anchors; for texts of one line.
+    pub fn to_regexp(&self) -> String {
+        let pieces: Vec<String> = self.0.split('*').map(regex::escape).collect();
+        pieces.join(".*")
+    }
+
     /// Whether the whole of `text` matches; case counts. Time is linear in the lengths of pattern and text: with `*`
     /// alone, taking each literal piece at its first place can never spoil a later one.
     pub fn matches(&self, text: &str) -> bool {

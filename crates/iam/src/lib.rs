@@ -8,6 +8,7 @@
 //! | `base` | [`BaseArn`], below which short names stand for roles |
 //! | `complete` | [`RoleArn::complete`], from a name or an ARN to the role that it stands for |
 //! | `glob`, `pattern` | [`RolePattern`], which roles a namespace may have |
+//! | `scope` | [`RoleScope`], which roles a cluster may have |
 //! | `session` | [`SessionName`], what `CloudTrail` shows |
 //! | `external_id` | [`ExternalId`] |
 //! | [`policy`] | policy documents as types, and how long IAM lets them be |
@@ -28,6 +29,7 @@ mod partition;
 mod pattern;
 pub mod policy;
 pub mod render;
+mod scope;
 mod session;
 
 pub use arn::{ArnError, RoleArn};
@@ -37,6 +39,7 @@ pub use external_id::{ExternalId, ExternalIdError};
 pub use glob::Glob;
 pub use partition::{Partition, UnknownPartition};
 pub use pattern::{PatternError, RolePattern};
+pub use scope::{RoleScope, ScopeError};
 pub use session::{SessionName, SessionNameError};
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ pub trait Backend: Send {
     /// As `--intercept` names it.
     fn name(&self) -> &'static str;
 
-    /// Brings the kernel's rules to `rules`, in one step, or leaves them as they are.
+    /// Brings the kernel's rules to `rules`, at once for each packet, or leaves them as they are.
     fn install(&mut self, rules: &Rules) -> Result<Outcome, Error>;
 
     /// Refuses pods the real metadata service, and intercepts nothing: for the time before an agent has run. Leaves the
@@ -123,7 +123,7 @@ pub enum Error {
 pub enum Outcome {
     /// There were no rules; now there are.
     Created,
-    /// Rules that differed were replaced; no packet met a state between.
+    /// Rules that differed were replaced; nothing got through meanwhile.
     Replaced,
     /// Only interfaces or addresses differed and were changed; the rules' counters go on.
     Adjusted,

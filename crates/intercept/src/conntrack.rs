@@ -16,6 +16,7 @@ use netlink_packet_netfilter::{
 use thiserror::Error;
 
 use crate::netlink::{Conversation, Failure};
+use crate::{Outcome, Rules, rules::metadata_addresses};
 
 /// `CTA_ID` and `CTA_ZONE` of the kernel's `nfnetlink_conntrack.h`: with the addresses, what names one flow.
 const CTA_ID: u16 = 12;
@@ -36,6 +37,24 @@ pub enum Error {
     /// An answer that is not netlink.
     #[error("the kernel's answer about connections could not be read")]
     Answer(#[source] DecodeError),
+}
+
+/// What a back end remembers of it: rules have been written, and the connections from before them not been ended.
+#[derive(Debug, Default)]
+pub(crate) struct Older(bool);
+
+impl Older {
+    /// After an installation of `rules`: ends the connections from before them if any rule has changed, or if that has
+    /// not succeeded the last time.
+    pub(crate) fn end(&mut self, rules: &Rules, outcome: Outcome) -> Result<(), Error> {
+        self.0 |= outcome.has_changed_rules();
+        if self.0 {
+            let kept: Vec<SocketAddr> = rules.targets().collect();
+            forget(&metadata_addresses(rules.metadata), &kept)?;
+            self.0 = false;
+        }
+        Ok(())
+    }
 }
 
 /// Forgets every flow that was opened to one of `destinations`, on whatever port, but those that go to one of `kept`,

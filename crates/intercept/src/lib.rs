@@ -8,6 +8,7 @@ pub mod cilium;
 pub mod connection;
 pub mod conntrack;
 pub mod handover;
+mod events;
 mod interfaces;
 pub mod iptables;
 mod netlink;

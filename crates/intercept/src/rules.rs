@@ -2,7 +2,7 @@
 //!
 //! The configuration makes it, [`crate::nftables`] turns it into rules and reads it back out of the kernel.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use serde::Serialize;
 
@@ -27,9 +27,11 @@ pub(crate) const ASYMMETRIC_PREFIXES: [&str; 2] = ["lxc", "vlan"];
 pub struct Rules {
     /// The address that pods ask: [`METADATA_V4`] but for `--metadata-addr`.
     pub metadata: Ipv4Addr,
-    /// Where the agent listens: an address of the node (`--host-ip`) that is not loopback, and `--app-port`.
-    pub target: SocketAddrV4,
+    /// Where the agent listens: an address of the node (`--host-ip`) that is not loopback, and `--app-port`. Without one,
+    /// `metadata` is refused to pods.
+    pub target: Option<SocketAddrV4>,
     /// Where it listens for IPv6, if the node has such an address. Without one, [`METADATA_V6`] is refused to pods.
+    /// There is one of the two targets at least.
     pub target_v6: Option<SocketAddrV6>,
     /// The interfaces whose requests are brought to the agent. Requests from every other interface are refused: they
     /// do not reach the real metadata service.
@@ -52,27 +54,53 @@ pub enum ReversePath {
 }
 
 impl Rules {
-    /// Rules for IPv4, with the reverse path checked; pods' requests to the metadata service over IPv6 are refused.
-    pub fn new(metadata: Ipv4Addr, target: SocketAddrV4, interfaces: Interfaces) -> Self {
+    /// Rules for the target's family, with the reverse path checked; pods' requests to the metadata service over the other
+    /// family are refused.
+    pub fn new(metadata: Ipv4Addr, target: SocketAddr, interfaces: Interfaces) -> Self {
+        let (target, target_v6) = match target {
+            SocketAddr::V4(target) => (Some(target), None),
+            SocketAddr::V6(target) => (None, Some(target)),
+        };
         Self {
             metadata,
             target,
-            target_v6: None,
+            target_v6,
             interfaces,
             reverse_path: ReversePath::default(),
         }
     }
 
+    /// The same, with requests over IPv6 brought to `target` if there is one.
+    #[must_use]
+    pub fn also_to(mut self, target: Option<SocketAddrV6>) -> Self {
+        self.target_v6 = target.or(self.target_v6);
+        self
+    }
+
+    /// The same, with the reverse path checked or not.
+    #[must_use]
+    pub fn with_reverse_path(mut self, reverse_path: ReversePath) -> Self {
+        self.reverse_path = reverse_path;
+        self
+    }
+
+    /// Where requests are brought to, over IPv4 and IPv6.
+    pub fn targets(&self) -> impl Iterator<Item = SocketAddr> {
+        let v4 = self.target.map(SocketAddr::from);
+        v4.into_iter().chain(self.target_v6.map(SocketAddr::from))
+    }
+
     /// The first target that the kernel could not bring a pod's connection to.
     pub(crate) fn unusable_target(&self) -> Option<IpAddr> {
-        let v4 = (IpAddr::V4(*self.target.ip()), self.target.port());
-        let v6 = self.target_v6.map(|v6| (IpAddr::V6(*v6.ip()), v6.port()));
-        [Some(v4), v6]
-            .into_iter()
-            .flatten()
-            .find(|(ip, port)| {
-                *port == 0 || ip.is_loopback() || ip.is_unspecified() || ip.is_multicast()
-            })
-            .map(|(ip, _)| ip)
+        let is_unusable = |target: &SocketAddr| {
+            let ip = target.ip();
+            target.port() == 0 || ip.is_loopback() || ip.is_unspecified() || ip.is_multicast()
+        };
+        self.targets().find(is_unusable).map(|target| target.ip())
     }
+}
+
+/// Every address of the metadata service that rules for `metadata` are about: the well-known ones always.
+pub(crate) fn metadata_addresses(metadata: Ipv4Addr) -> [IpAddr; 3] {
+    [METADATA_V4.into(), metadata.into(), METADATA_V6.into()]
 }

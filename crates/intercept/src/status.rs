@@ -76,7 +76,10 @@ impl fmt::Display for Status {
         }
         if let Some(rules) = &self.intercepts {
             let (v4, v6) = (rules.metadata, METADATA_V6);
-            writeln!(f, "  IPv4        {v4}:{METADATA_PORT} -> {}", rules.target)?;
+            match rules.target {
+                Some(target) => writeln!(f, "  IPv4        {v4}:{METADATA_PORT} -> {target}")?,
+                None => writeln!(f, "  IPv4        {v4} refused")?,
+            }
             match rules.target_v6 {
                 Some(target) => writeln!(f, "  IPv6        [{v6}]:{METADATA_PORT} -> {target}")?,
                 None => writeln!(f, "  IPv6        [{v6}] refused")?,

@@ -10,7 +10,11 @@
 #[allow(dead_code, reason = "other tests use the rest")]
 mod support;
 
-use std::net::UdpSocket;
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::{TcpStream, UdpSocket},
+    time::Duration,
+};
 
 use podiam_intercept::{
     METADATA_V4, Outcome, ReversePath, Rules, connection::original_destination,
@@ -18,7 +22,7 @@ use podiam_intercept::{
 use support::{
     Namespace, accept,
     backends::{Kind, every},
-    nobody_at,
+    nobody_at, refuse_what_conntrack_does_not_know,
     topology::{IMDS, IMDS_V6, Node, TARGET, TARGET_V6},
 };
 
@@ -103,6 +107,44 @@ fn over_ipv6_a_request_reaches_the_target_or_is_dropped_where_there_is_none() {
             dropped(kind, &node.node, "forward", "fd00:ec2::254") > 0,
             "{kind}"
         );
+        nobody_at(&agent);
+        nobody_at(&imds);
+    }
+}
+
+#[test]
+fn with_a_target_of_ipv6_alone_requests_over_ipv4_are_dropped() {
+    for kind in every() {
+        let node = Node::new();
+        let imds = node.world.listen(IMDS);
+        let agent = node.node.listen("[::]:8181");
+        let pod = node.routed_pod("eni1", 2);
+        let left_out = node.routed_pod("cali1", 3);
+        let v6 = Rules::new(
+            METADATA_V4,
+            TARGET_V6.parse().unwrap(),
+            "eni+".parse().unwrap(),
+        );
+        kind.install(&node.node, &v6);
+        let status = kind.status(&node.node).unwrap();
+        assert!(status.is_intact(), "{kind}: {status}");
+        assert_eq!(status.intercepts, Some(v6), "{kind}");
+        assert!(
+            status.to_string().contains("169.254.169.254 refused"),
+            "{kind}: {status}"
+        );
+
+        pod.pod.reach_nothing(IMDS);
+        assert!(
+            dropped(kind, &node.node, "forward", "169.254.169.254") > 0,
+            "{kind}"
+        );
+        pod.pod.reach(IMDS_V6);
+        accept(&agent);
+        left_out.pod.reach_nothing(IMDS_V6);
+        for target in [TARGET, TARGET_V6] {
+            pod.pod.reach_nothing(target);
+        }
         nobody_at(&agent);
         nobody_at(&imds);
     }
@@ -295,6 +337,60 @@ fn the_guard_only_refuses_and_leaves_an_agents_rules_as_they_are() {
     }
 }
 
+/// Sends on a connection until the other side's kernel has refused it.
+fn must_be_dead(mut connection: &TcpStream) {
+    connection
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    let ended = connection
+        .write_all(b"GET / HTTP/1.1\r\n\r\n")
+        .and_then(|()| connection.read(&mut [0; 64]));
+    assert_eq!(ended.unwrap_err().kind(), ErrorKind::ConnectionReset);
+}
+
+fn nothing_came(mut connection: &TcpStream) {
+    connection.set_nonblocking(true).unwrap();
+    let received = connection.read(&mut [0; 64]);
+    assert_eq!(received.unwrap_err().kind(), ErrorKind::WouldBlock);
+}
+
+#[test]
+fn a_connection_to_the_real_metadata_service_does_not_go_on() {
+    for kind in every() {
+        let node = Node::new();
+        let imds = node.world.listen(IMDS);
+        let agent = node.node.listen(TARGET);
+        let pod = node.routed_pod("eni1", 2);
+        refuse_what_conntrack_does_not_know(&node.node);
+        let client = pod.pod.reach(IMDS);
+        let (server, _) = accept(&imds);
+        assert_eq!(
+            kind.install(&node.node, &rules("")),
+            Outcome::Created,
+            "{kind}"
+        );
+        must_be_dead(&client);
+        nothing_came(&server);
+        nobody_at(&agent);
+    }
+}
+
+#[test]
+fn a_connection_that_others_translated_does_not_go_on() {
+    for kind in every() {
+        let node = Node::new();
+        let _agent = node.node.listen(TARGET);
+        let kube2iam = node.node.listen("10.0.0.1:9999");
+        let pod = node.routed_pod("eni1", 2);
+        kind.translate(&node.node, "169.254.169.254", "10.0.0.1:9999");
+        let client = pod.pod.reach(IMDS);
+        let (server, _) = accept(&kube2iam);
+        kind.install(&node.node, &rules(""));
+        must_be_dead(&client);
+        nothing_came(&server);
+    }
+}
+
 #[test]
 fn installing_twice_changes_nothing_and_keeps_the_counters() {
     for kind in every() {
@@ -352,7 +448,7 @@ fn a_target_that_no_pod_could_be_brought_to_is_refused_by_its_address() {
         let node = Namespace::new();
         for (target, named) in [("127.0.0.1:8181", "127.0.0.1"), ("10.0.0.1:0", "10.0.0.1")] {
             let rules = Rules {
-                target: target.parse().unwrap(),
+                target: Some(target.parse().unwrap()),
                 ..rules("")
             };
             let error = kind.try_install(&node, &rules).unwrap_err();

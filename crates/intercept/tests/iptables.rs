@@ -14,13 +14,18 @@ use std::{
     fs::{self, File},
     path::PathBuf,
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    time::{Duration, Instant},
 };
 
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+};
 use podiam_intercept::{Backend, METADATA_V4, Outcome, Rules, iptables::Iptables};
 use support::{
     Namespace, accept,
     backends::{Kind, every, programs, variants},
-    nobody_at,
+    nobody_at, readable,
     topology::{IMDS, Node, TARGET, TARGET_V6},
 };
 
@@ -355,29 +360,145 @@ fn a_missing_program_is_named_with_its_package() {
     }
 }
 
+/// Runs `work` in the namespace with a folder /run that nobody else sees: the lock of the legacy variant is one for the
+/// whole machine, whatever the network namespace.
+fn with_a_lock_of_its_own<T: Send>(node: &Namespace, work: impl FnOnce() -> T + Send) -> T {
+    node.run(|| {
+        unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace needs root (CAP_SYS_ADMIN)");
+        let absent = None::<&str>;
+        mount(
+            absent,
+            "/",
+            absent,
+            MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+            absent,
+        )
+        .unwrap();
+        mount(absent, "/run", Some("tmpfs"), MsFlags::empty(), absent).unwrap();
+        work()
+    })
+}
+
+/// As iptables-legacy itself does.
+fn take_the_lock() -> File {
+    let lock = File::create("/run/xtables.lock").expect("/run/xtables.lock");
+    lock.lock().unwrap();
+    lock
+}
+
 #[test]
 fn a_lock_that_another_program_holds_is_waited_for() {
     if !every().contains(&Kind::IptablesLegacy) {
         return; // Only the legacy variant has a lock.
     }
     let node = Namespace::new();
-    // As iptables-legacy itself does.
-    let lock = File::create("/run/xtables.lock").expect("/run/xtables.lock");
-    lock.lock().unwrap();
-    std::thread::scope(|scope| {
-        let install = scope.spawn(|| Kind::IptablesLegacy.install(&node, &rules("")));
-        wait_until_somebody_waits_for(&lock);
-        assert!(!install.is_finished());
-        lock.unlock().unwrap();
-        assert_eq!(install.join().unwrap(), Outcome::Created);
+    with_a_lock_of_its_own(&node, || {
+        let lock = take_the_lock();
+        std::thread::scope(|scope| {
+            let install = scope.spawn(|| Kind::IptablesLegacy.install(&node, &rules("")));
+            wait_until_somebody_waits_for(&lock, || install.is_finished());
+            lock.unlock().unwrap();
+            assert_eq!(install.join().unwrap(), Outcome::Created);
+        });
     });
 }
 
+#[test]
+fn a_lock_that_is_never_released_is_named_as_the_cause_after_five_seconds() {
+    if !every().contains(&Kind::IptablesLegacy) {
+        return; // Only the legacy variant has a lock.
+    }
+    let node = Namespace::new();
+    with_a_lock_of_its_own(&node, || {
+        let lock = take_the_lock();
+        let since = Instant::now();
+        let error = Kind::IptablesLegacy.try_install(&node, &rules(""));
+        let waited = since.elapsed();
+        let told = error.unwrap_err().to_string();
+        assert!(
+            told.starts_with("another program held the xtables lock for 5 s: "),
+            "{told}"
+        );
+        let about = Duration::from_secs(4)..Duration::from_secs(30);
+        assert!(about.contains(&waited), "{waited:?}");
+        drop(lock);
+        assert_eq!(Kind::IptablesLegacy.status(&node), None);
+    });
+}
+
+#[test]
+fn changes_of_the_rules_are_heard_and_readings_are_not() {
+    for kind in variants() {
+        let node = Namespace::new();
+        with_a_lock_of_its_own(&node, || {
+            let mut backend = kind.open();
+            assert!(backend.changes().is_none(), "{kind}");
+            // Others' rules, which have to be left alone: all the tables are there.
+            for own in ["-t nat -N KUBE-SERVICES", "-t mangle -N KUBE-KUBELET"] {
+                kind.iptables(&node, "", own);
+            }
+            let (outcome, quiet) = (Outcome::Created, Outcome::Unchanged);
+            assert_eq!(backend.install(&rules("")).unwrap(), outcome, "{kind}");
+            while readable(backend.changes().unwrap(), 0) {
+                backend.settle().unwrap();
+            }
+            for _ in 0..3 {
+                assert_eq!(backend.install(&rules("")).unwrap(), quiet, "{kind}");
+                kind.status(&node).unwrap();
+                assert!(
+                    !readable(backend.changes().unwrap(), 0),
+                    "{kind}: a reading"
+                );
+            }
+
+            for by_hand in [
+                "-t nat -F PODIAM-PREROUTING",
+                "-t mangle -D FORWARD -j PODIAM-FORWARD",
+                "-t mangle -I INPUT -p tcp --dport 8181 -j ACCEPT",
+                "-t nat -F",
+                "-t mangle -F",
+            ] {
+                kind.iptables(&node, "", by_hand);
+                assert!(
+                    readable(backend.changes().unwrap(), 5_000),
+                    "{kind} {by_hand}"
+                );
+                assert!(backend.settle().unwrap(), "{kind} {by_hand}");
+                let repaired = backend.install(&rules("")).unwrap();
+                assert_eq!(repaired, Outcome::Replaced, "{kind} {by_hand}");
+                while readable(backend.changes().unwrap(), 0) {
+                    backend.settle().unwrap();
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn what_kube_proxy_writes_all_the_time_is_no_change_of_the_rules() {
+    let kind = Kind::IptablesNft;
+    let node = Namespace::new();
+    kind.iptables(&node, "", "-t nat -N KUBE-SERVICES");
+    let mut backend = kind.open();
+    node.run(|| backend.install(&rules("")).unwrap());
+    while backend.settle().unwrap() {}
+    for theirs in [
+        "-t nat -A KUBE-SERVICES -d 10.96.0.1 -j RETURN",
+        "-t nat -N KUBE-SVC-1",
+        "-t nat -F KUBE-SERVICES",
+        "-A INPUT -p tcp --dport 22 -j ACCEPT",
+    ] {
+        kind.iptables(&node, "", theirs);
+        assert!(readable(backend.changes().unwrap(), 5_000), "{theirs}");
+        assert!(!backend.settle().unwrap(), "{theirs}");
+    }
+}
+
 /// Returns once a process is blocked in flock(2) on `lock`: /proc/locks lists it with an arrow.
-fn wait_until_somebody_waits_for(lock: &File) {
+fn wait_until_somebody_waits_for(lock: &File, is_over: impl Fn() -> bool) {
     use std::os::unix::fs::MetadataExt;
     let inode = format!(":{} ", lock.metadata().unwrap().ino());
-    for _ in 0..1_000_000 {
+    while !is_over() {
         let locks = fs::read_to_string("/proc/locks").unwrap();
         if locks
             .lines()

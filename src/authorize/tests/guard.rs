@@ -174,6 +174,7 @@ fn restrictions_fail_closed_until_the_namespace_is_known() {
     let another = Namespace {
         name: "other".into(),
         allowed_roles: Some(r#"["*"]"#.into()),
+        ..Namespace::default()
     };
     for (policy, namespace, expected) in [
         (&open, None, APP),

@@ -1,7 +1,5 @@
 //! Judges where pods come from and which node's they are.
 
-use std::net::IpAddr;
-
 use super::given;
 use crate::config::check::Check;
 use crate::config::flags::{NodeFlags, PodFlags};
@@ -107,16 +105,7 @@ impl NodeFlags {
             host_ip6,
         } = self;
         let name = given(node).and_then(|name| check.parse("node", &name, values::node_name));
-        let host_ip = given(host_ip).and_then(|ip| check.parse("host-ip", &ip, values::host_ip));
-        let host_ip6 =
-            given(host_ip6).and_then(|ip| check.parse("host-ip6", &ip, values::host_ip6));
-        if let (Some(IpAddr::V6(_)), Some(ip)) = (host_ip, host_ip6) {
-            check.problem(
-                "host-ip6",
-                Some(&ip.to_string()),
-                "--host-ip is an IPv6 address too; give the node's IPv4 address there",
-            );
-        }
+        let (host_ip, host_ip6) = super::sockets::node_addresses(check, host_ip, host_ip6);
         if name.is_none() && matches!(pods, PodSource::Kubernetes(_)) {
             check.notice("without --node every pod of the cluster is watched; name this node to watch only its own pods");
         }

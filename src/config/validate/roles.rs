@@ -2,12 +2,13 @@
 
 use podiam_iam::{BaseArn, CompleteError, RoleArn};
 
-use super::given;
+use super::{given, guards};
 use crate::config::check::{self, Check};
 use crate::config::flags::{AnnotationFlags, RoleFlags};
 use crate::config::{Attribution, Discoverable, RestrictionFormat, Roles, values};
 use crate::workload::{
-    AnnotationKeys, IMDSV2_ANNOTATION, SESSION_POLICY_ANNOTATION, SESSION_POLICY_ARNS_ANNOTATION,
+    AnnotationKeys, IMDSV2_ANNOTATION, RoleSource, SESSION_POLICY_ANNOTATION,
+    SESSION_POLICY_ARNS_ANNOTATION,
 };
 
 impl RoleFlags {
@@ -19,6 +20,9 @@ impl RoleFlags {
             default_role,
             namespace_restrictions,
             namespace_restriction_format,
+            role_sources,
+            namespace_permitted,
+            ceiling,
         } = self;
         let (base_role_arn, default_role) = (given(base_role_arn), given(default_role));
         let discover_base = check.switch("auto-discover-base-arn", &auto_discover_base_arn);
@@ -70,13 +74,16 @@ impl RoleFlags {
             None => Discoverable::Absent,
         };
         let format = restriction_format(check, &namespace_restriction_format);
-        let namespace_restrictions = check
-            .switch("namespace-restrictions", &namespace_restrictions)
-            .then_some(format);
+        let restrictions = guards::restrictions(check, &namespace_restrictions);
+        let sources = guards::sources(check, &role_sources, &default_role);
         Roles {
             base,
             default_role,
-            namespace_restrictions,
+            sources,
+            namespace_restrictions: restrictions.map(|_| format),
+            enforcement: restrictions.unwrap_or_default(),
+            permitted: guards::permitted(check, &namespace_permitted),
+            ceiling: given(ceiling).map(Into::into),
         }
     }
 }
@@ -124,30 +131,48 @@ fn restriction_format(check: &mut Check, value: &str) -> RestrictionFormat {
 }
 
 impl AnnotationFlags {
-    pub(super) fn judge(self, check: &mut Check, attribution: &Attribution) -> AnnotationKeys {
+    pub(super) fn judge(
+        self,
+        check: &mut Check,
+        roles: &Roles,
+        attribution: &Attribution,
+    ) -> AnnotationKeys {
         let Self {
             iam_role_key,
             iam_external_id,
             namespace_key,
+            service_account_role_key,
+            namespace_role_key,
+            namespace_permitted_key,
+            session_name_key,
         } = self;
+        let session_name_key = given(session_name_key);
         for (flag, key) in [
             ("iam-role-key", &iam_role_key),
             ("iam-external-id", &iam_external_id),
             ("namespace-key", &namespace_key),
+            ("service-account-role-key", &service_account_role_key),
+            ("namespace-role-key", &namespace_role_key),
+            ("namespace-permitted-key", &namespace_permitted_key),
         ] {
             check.parse(flag, key, values::annotation_key);
         }
-        if iam_role_key == iam_external_id {
-            check.problem(
-                "iam-external-id",
-                Some(&iam_external_id),
-                "is --iam-role-key too; each needs a key of its own",
-            );
-        }
-        for (flag, key) in [
-            ("iam-role-key", &iam_role_key),
-            ("iam-external-id", &iam_external_id),
-        ] {
+        let session_name_key = session_name_key
+            .and_then(|key| check.parse("session-name-key", &key, values::annotation_key));
+        let of_pods = [
+            ("iam-role-key", Some(&iam_role_key)),
+            ("iam-external-id", Some(&iam_external_id)),
+            ("session-name-key", session_name_key.as_ref()),
+        ];
+        let of_pods = of_pods.map(|(flag, key)| Some((flag, key?)));
+        let of_namespaces = [
+            ("namespace-key", &namespace_key),
+            ("namespace-role-key", &namespace_role_key),
+            ("namespace-permitted-key", &namespace_permitted_key),
+        ];
+        guards::distinct(check, of_pods.into_iter().flatten());
+        guards::distinct(check, of_namespaces);
+        for (flag, key) in of_pods.into_iter().flatten() {
             let ours = [
                 (IMDSV2_ANNOTATION, "asks for IMDSv2 only"),
                 (SESSION_POLICY_ANNOTATION, "narrows its session"),
@@ -158,11 +183,18 @@ impl AnnotationFlags {
                 check.problem(flag, Some(key), right);
             }
         }
+        let on = |source| roles.sources.contains(&source);
         AnnotationKeys {
             role: iam_role_key,
             external_id: iam_external_id,
             allowed_roles: namespace_key,
             labels: attribution.labels.clone(),
+            session_name: session_name_key,
+            service_account_role: on(RoleSource::ServiceAccount)
+                .then_some(service_account_role_key),
+            eks_role: on(RoleSource::Eks),
+            namespace_role: on(RoleSource::Namespace).then_some(namespace_role_key),
+            permitted: roles.permitted.map(|_| namespace_permitted_key),
         }
     }
 }

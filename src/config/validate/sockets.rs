@@ -1,8 +1,8 @@
 //! Judges the agent's sockets, and how pods' requests get to them.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
-use podiam_intercept::{Interfaces, Mode};
+use podiam_intercept::{Interfaces, Mode, ReversePath};
 
 use super::given;
 use crate::config::check::Check;
@@ -73,6 +73,7 @@ impl InterceptionFlags {
             iptables,
             host_interface,
             intercept,
+            reverse_path: path,
         } = self;
         let by_iptables = check.switch("iptables", &iptables);
         let interfaces = host_interface.and_then(|text| interfaces(check, &text));
@@ -95,13 +96,9 @@ impl InterceptionFlags {
         }
         match mode {
             Mode::Nftables | Mode::Iptables => {
-                target(check, node.host_ip, listen.pods.port());
-                if let Some(ip) = node.host_ip6.filter(Ipv6Addr::is_loopback) {
-                    check.problem(
-                        "host-ip6",
-                        Some(&ip.to_string()),
-                        "pods' requests cannot be sent to a loopback address",
-                    );
+                targets(check, (node.host_ip, node.host_ip6), listen.pods.port());
+                if listen.pods.is_ipv6() {
+                    check.notice("--host-ip is an IPv6 address: pods are answered at fd00:ec2::254 and refused at 169.254.169.254");
                 }
             }
             Mode::Cilium => {
@@ -113,8 +110,34 @@ impl InterceptionFlags {
         Interception {
             mode,
             interfaces: interfaces.unwrap_or_default(),
+            reverse_path: reverse_path(check, &path),
         }
     }
+}
+
+/// `--reverse-path`.
+pub(in crate::config) fn reverse_path(check: &mut Check, text: &str) -> ReversePath {
+    let choices = [("on", ReversePath::On), ("off", ReversePath::Off)];
+    let chosen = check.choice("reverse-path", text, &choices);
+    chosen.unwrap_or_default()
+}
+
+/// `--host-ip` and `--host-ip6`.
+pub(in crate::config) fn node_addresses(
+    check: &mut Check,
+    host_ip: Option<String>,
+    host_ip6: Option<String>,
+) -> (Option<IpAddr>, Option<Ipv6Addr>) {
+    let host_ip = given(host_ip).and_then(|ip| check.parse("host-ip", &ip, values::host_ip));
+    let host_ip6 = given(host_ip6).and_then(|ip| check.parse("host-ip6", &ip, values::host_ip6));
+    if let (Some(IpAddr::V6(_)), Some(ip)) = (host_ip, host_ip6) {
+        check.problem(
+            "host-ip6",
+            Some(&ip.to_string()),
+            "--host-ip is an IPv6 address too; give the node's IPv4 address there, or leave this out",
+        );
+    }
+    (host_ip, host_ip6)
 }
 
 /// `--intercept`.
@@ -131,43 +154,34 @@ pub(in crate::config) fn interfaces(check: &mut Check, text: &str) -> Option<Int
     })
 }
 
-/// Where pods' requests are sent to: `--host-ip` and `--app-port`, if both will do.
-pub(in crate::config) fn target(
+/// Where pods' requests are sent to: `--host-ip` and `--app-port`, and the same port of `--host-ip6`, if all will do.
+pub(in crate::config) fn targets(
     check: &mut Check,
-    host_ip: Option<IpAddr>,
+    (host_ip, host_ip6): (Option<IpAddr>, Option<Ipv6Addr>),
     port: u16,
-) -> Option<SocketAddrV4> {
-    let ip = match host_ip {
-        Some(IpAddr::V4(ip)) if ip.is_loopback() => {
+) -> Option<(SocketAddr, Option<SocketAddrV6>)> {
+    let mut usable = |flag, ip: IpAddr| {
+        if ip.is_loopback() {
             check.problem(
-                "host-ip",
+                flag,
                 Some(&ip.to_string()),
                 "pods' requests cannot be sent to a loopback address",
             );
-            None
         }
-        Some(IpAddr::V4(ip)) => Some(ip),
-        Some(IpAddr::V6(ip)) => {
-            check.problem(
-                "host-ip",
-                Some(&ip.to_string()),
-                "pods' requests are sent to an IPv4 address of the node; its IPv6 address belongs to --host-ip6",
-            );
-            None
-        }
-        None => {
-            if !check.has_problem("host-ip") {
-                check.problem(
-                    "host-ip",
-                    None,
-                    "needed to intercept: the IPv4 address of this node, as status.hostIP",
-                );
-            }
-            None
-        }
+        !ip.is_loopback()
     };
-    let port = fixed(check, port);
-    Some(SocketAddrV4::new(ip?, port?))
+    let ip = host_ip.filter(|ip| usable("host-ip", *ip));
+    let ip6 = host_ip6.filter(|ip| usable("host-ip6", (*ip).into()));
+    if host_ip.is_none() && !check.has_problem("host-ip") {
+        check.problem(
+            "host-ip",
+            None,
+            "needed to intercept: the address of this node, as status.hostIP",
+        );
+    }
+    let port = fixed(check, port)?;
+    let v6 = ip6.map(|ip| SocketAddrV6::new(ip, port, 0, 0));
+    Some((SocketAddr::new(ip?, port), v6))
 }
 
 /// `--app-port`, for somebody else to send requests to.
@@ -290,6 +304,7 @@ mod tests {
                 Interception {
                     mode: Mode::Nftables,
                     interfaces: Interfaces::all(),
+                    reverse_path: ReversePath::On,
                 },
                 "{words:?}"
             );
@@ -329,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn interception_needs_an_ipv4_address_of_the_node_and_a_port() {
+    fn interception_needs_an_address_of_the_node_and_a_port() {
         assert_one_problem(
             &["--intercept=cilium", "--app-port=0"],
             "--app-port=\"0\": ",
@@ -338,11 +353,7 @@ mod tests {
         for asked in ["--iptables", "--intercept=nftables", "--intercept=iptables"] {
             assert_one_problem(&[asked], "--host-ip: ", "needed to intercept");
             assert_one_problem(&[asked, "--host-ip="], "--host-ip: ", "needed to intercept");
-            assert_one_problem(
-                &[asked, "--host-ip=fd00::7"],
-                "--host-ip=\"fd00::7\": ",
-                "IPv4",
-            );
+            assert_one_problem(&[asked, "--host-ip=::1"], "--host-ip=\"::1\": ", "loopback");
             assert_one_problem(
                 &[asked, "--host-ip=127.0.0.1"],
                 "--host-ip=\"127.0.0.1\": ",
@@ -364,6 +375,30 @@ mod tests {
                 "not a port",
             );
         }
+    }
+
+    #[test]
+    fn a_node_with_an_ipv6_address_alone_intercepts_over_ipv6_and_says_so() {
+        let v6 = config(&["--intercept=nftables", "--host-ip=fd00::7"]);
+        assert_eq!(v6.listen.pods, "[fd00::7]:8181".parse().unwrap());
+        assert_eq!(v6.listen.pods_v6, None);
+        let told = "refused at 169.254.169.254";
+        assert!(has_notice(&v6, told));
+        let v4 = config(&["--intercept=nftables", "--host-ip=10.0.0.7"]);
+        assert!(!has_notice(&v4, told));
+    }
+
+    #[test]
+    fn the_reverse_path_is_checked_unless_that_is_turned_off() {
+        let of = |words: &[&str]| config(words).interception.reverse_path;
+        assert_eq!(of(&[]), ReversePath::On);
+        assert_eq!(of(&["--reverse-path=on"]), ReversePath::On);
+        assert_eq!(of(&["--reverse-path=off"]), ReversePath::Off);
+        assert_one_problem(
+            &["--reverse-path=loose"],
+            "--reverse-path=\"loose\": ",
+            "write on or off",
+        );
     }
 
     #[test]

@@ -4,9 +4,9 @@ use podiam_iam::BaseArn;
 
 use super::*;
 use crate::authorize::{Policy, Rules};
-use crate::config::{Attribution, RestrictionFormat, SessionNaming};
+use crate::config::{Attribution, Enforcement, RestrictionFormat, SessionNaming};
 use crate::index::{Event, Index, Reader};
-use crate::workload::{AnnotationKeys, Namespace, PodAnnotations, PodUid, Workload};
+use crate::workload::{AnnotationKeys, Namespace, PodAnnotations, PodUid, RoleSource, Workload};
 
 /// An engine behind an index, as `app` joins them.
 struct Node {
@@ -20,7 +20,10 @@ impl Node {
         let policy = Policy::new(Rules {
             base: Some(BaseArn::parse("arn:aws:iam::123456789012:role/").unwrap()),
             default_role: None,
+            sources: vec![RoleSource::Pod],
             restrictions: Some(RestrictionFormat::Glob),
+            enforcement: Enforcement::Enforce,
+            permitted: None,
             naming: SessionNaming::Role,
             session_duration: HOUR,
             host_ip: None,
@@ -29,7 +32,7 @@ impl Node {
                 role: "role".into(),
                 external_id: "id".into(),
                 allowed_roles: "allowed".into(),
-                labels: Vec::new(),
+                ..AnnotationKeys::default()
             },
         });
         let (index, pods) = Index::new(move |pod, namespace| policy.decide(pod, namespace));
@@ -64,6 +67,7 @@ fn namespace(allowed: &str) -> Namespace {
     Namespace {
         name: "default".into(),
         allowed_roles: Some(allowed.into()),
+        ..Namespace::default()
     }
 }
 

@@ -1,27 +1,31 @@
-//! The index against a model too simple to be wrong: a map of pods and a map of namespaces, searched from end to end.
+//! The index against a model too simple to be wrong: maps of pods, namespaces and service accounts, searched from
+//! end to end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
-use super::support::{Pod, decide_restricted, namespace, restricted, uid};
-use crate::index::{Event, Lookup, Reader};
-use crate::reason::Reason;
-use crate::workload::{Namespace, PodUid, Workload};
+use super::support::{Pod, asking, decide_asking, namespace, uid};
+use crate::index::{Event, Index, Lookup, Reader, Verdict};
+use crate::workload::{Namespace, PodUid, ServiceAccount, Surroundings, Workload};
 
 const PODS: [&str; 5] = ["a", "b", "c", "d", "e"];
 const ADDRESSES: [&str; 4] = ["10.0.0.1", "::ffff:10.0.0.1", "10.0.0.2", "2001:db8::1"];
 const NAMESPACES: [&str; 2] = ["default", "other"];
 const ROLES: [&str; 2] = ["reader", "writer"];
+const ACCOUNTS: [&str; 2] = ["robot", "human"];
 
 #[derive(Clone, Default)]
 struct Model {
     pods: BTreeMap<PodUid, Workload>,
     namespaces: BTreeMap<Arc<str>, Namespace>,
+    accounts: BTreeMap<(Arc<str>, Arc<str>), ServiceAccount>,
+    strict: bool,
 }
 
 impl Model {
@@ -42,6 +46,14 @@ impl Model {
                 self.namespaces.insert(Arc::clone(&one.name), one);
             }
             Event::NamespaceDeleted(name) => drop(self.namespaces.remove(&name)),
+            Event::ServiceAccountsReplaced(all) => {
+                self.accounts = all.into_iter().map(|one| (named(&one), one)).collect();
+            }
+            Event::ServiceAccountApplied(one) => drop(self.accounts.insert(named(&one), one)),
+            Event::ServiceAccountDeleted(namespace, name) => {
+                self.accounts.remove(&(namespace, name));
+            }
+            Event::RulesChanged => self.strict = !self.strict,
         }
     }
 
@@ -60,16 +72,35 @@ impl Model {
         self.live().filter(|pod| owns(pod)).collect()
     }
 
-    fn decide(&self, pod: &Workload) -> Result<String, &'static str> {
-        decide_restricted(pod, self.namespaces.get(&pod.namespace))
-            .map(|grant| grant.to_string())
-            .map_err(|reason| reason.code())
+    fn decide(&self, pod: &Workload) -> Verdict<String> {
+        let account = pod.service_account.clone();
+        let around = Surroundings {
+            namespace: self.namespaces.get(&pod.namespace),
+            service_account: account
+                .and_then(|name| self.accounts.get(&(Arc::clone(&pod.namespace), name))),
+        };
+        decide_asking(pod, around, self.strict)
     }
 
     fn wanted(&self) -> BTreeSet<String> {
         self.live()
-            .filter_map(|pod| self.decide(pod).ok())
+            .filter_map(|pod| self.decide(pod).decision.ok())
+            .map(|grant| grant.to_string())
             .collect()
+    }
+}
+
+fn named(account: &ServiceAccount) -> (Arc<str>, Arc<str>) {
+    (Arc::clone(&account.namespace), Arc::clone(&account.name))
+}
+
+/// Lets the index see an event so often; what the rules are changes once.
+fn deliver(index: &mut Index<String>, strict: &AtomicBool, event: &Event, deliveries: usize) {
+    if *event == Event::RulesChanged {
+        strict.fetch_xor(true, Ordering::Relaxed);
+    }
+    for _ in 0..deliveries {
+        index.apply(event.clone());
     }
 }
 
@@ -81,8 +112,9 @@ fn assert_agree(reader: &Reader<String>, model: &Model) -> Result<(), TestCaseEr
             (Lookup::Unknown, []) | (Lookup::Ambiguous, [_, _, ..]) => {}
             (Lookup::Pod(entry), [owner]) => {
                 prop_assert_eq!(&entry.workload, *owner);
-                let decision = entry.decision.as_ref().map(ToString::to_string);
-                prop_assert_eq!(decision.map_err(Reason::code), model.decide(owner));
+                let verdict = model.decide(owner);
+                prop_assert_eq!(&entry.decision, &verdict.decision);
+                prop_assert_eq!(&entry.basis, &verdict.basis);
             }
             (answer, owners) => {
                 prop_assert!(false, "{address}: {answer:?}, but it belongs to {owners:?}");
@@ -106,14 +138,16 @@ fn pod() -> impl Strategy<Value = Workload> {
         select(&NAMESPACES[..]),
         subsequence(&ADDRESSES[..], 0..=2),
         proptest::option::of(select(&ROLES[..])),
+        proptest::option::of(select(&ACCOUNTS[..])),
         prop::bool::weighted(0.15),
         prop::bool::weighted(0.15),
     )
         .prop_map(
-            |(name, namespace, addresses, role, terminal, host_network)| {
+            |(name, namespace, addresses, role, account, terminal, host_network)| {
                 let pod = addresses.into_iter().fold(Pod::new(name), Pod::at);
                 let mut pod = role.into_iter().fold(pod, Pod::role).build();
                 pod.namespace = namespace.into();
+                pod.service_account = account.map(Into::into);
                 pod.terminal = terminal;
                 pod.host_network = host_network;
                 pod
@@ -129,6 +163,20 @@ fn a_namespace() -> impl Strategy<Value = Namespace> {
         .prop_map(|(name, role)| namespace(name, role))
 }
 
+fn an_account() -> impl Strategy<Value = ServiceAccount> {
+    (
+        select(&NAMESPACES[..]),
+        select(&ACCOUNTS[..]),
+        proptest::option::of(select(&ROLES[..])),
+    )
+        .prop_map(|(namespace, name, role)| ServiceAccount {
+            namespace: namespace.into(),
+            name: name.into(),
+            role: role.map(Into::into),
+            eks_role: None,
+        })
+}
+
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         8 => pod().prop_map(Event::PodApplied),
@@ -137,6 +185,11 @@ fn event() -> impl Strategy<Value = Event> {
         2 => a_namespace().prop_map(Event::NamespaceApplied),
         1 => select(&NAMESPACES[..]).prop_map(|name| Event::NamespaceDeleted(name.into())),
         1 => vec(a_namespace(), 0..3).prop_map(Event::NamespacesReplaced),
+        2 => an_account().prop_map(Event::ServiceAccountApplied),
+        1 => (select(&NAMESPACES[..]), select(&ACCOUNTS[..]))
+            .prop_map(|(namespace, name)| Event::ServiceAccountDeleted(namespace.into(), name.into())),
+        1 => vec(an_account(), 0..4).prop_map(Event::ServiceAccountsReplaced),
+        1 => Just(Event::RulesChanged),
     ]
 }
 
@@ -148,13 +201,12 @@ fn history() -> impl Strategy<Value = Vec<(Event, usize, bool)>> {
 proptest! {
     #[test]
     fn after_any_history_every_answer_is_what_the_events_so_far_say(history in history()) {
-        let (mut index, reader) = restricted();
+        let strict = Arc::new(AtomicBool::new(false));
+        let (mut index, reader) = asking(Arc::clone(&strict));
         let mut model = Model::default();
         let mut published = Model::default();
         for (event, deliveries, publish) in history {
-            for _ in 0..deliveries {
-                index.apply(event.clone());
-            }
+            deliver(&mut index, &strict, &event, deliveries);
             model.apply(event);
             if publish {
                 index.publish();
@@ -170,17 +222,22 @@ proptest! {
         history in history(),
         pods in vec(pod(), 0..5),
         namespaces in vec(a_namespace(), 0..3),
-        pods_first in any::<bool>(),
+        accounts in vec(an_account(), 0..4),
+        turn in 0..3_usize,
     ) {
-        let (mut index, reader) = restricted();
-        for (event, ..) in history {
-            index.apply(event);
-        }
-        let mut relist = vec![Event::PodsReplaced(pods), Event::NamespacesReplaced(namespaces)];
-        if !pods_first {
-            relist.reverse();
-        }
+        let strict = Arc::new(AtomicBool::new(false));
+        let (mut index, reader) = asking(Arc::clone(&strict));
         let mut model = Model::default();
+        for (event, deliveries, _) in history {
+            deliver(&mut index, &strict, &event, deliveries);
+            model.strict ^= event == Event::RulesChanged;
+        }
+        let mut relist = [
+            Event::PodsReplaced(pods),
+            Event::NamespacesReplaced(namespaces),
+            Event::ServiceAccountsReplaced(accounts),
+        ];
+        relist.rotate_left(turn);
         for event in relist {
             index.apply(event.clone());
             model.apply(event);

@@ -2,12 +2,13 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
 
-use crate::index::{Decision, Index, Lookup, Reader};
+use crate::index::{Basis, Decision, Index, Lookup, Reader, Verdict};
 use crate::reason::Reason;
-use crate::workload::{Namespace, PodAnnotations, PodUid, Workload};
+use crate::workload::{Namespace, PodAnnotations, PodUid, RoleSource, Surroundings, Workload};
 
 pub(super) fn uid(name: &str) -> PodUid {
     PodUid::new(name)
@@ -21,6 +22,7 @@ pub(super) fn namespace(name: &str, allowed_roles: Option<&str>) -> Namespace {
     Namespace {
         name: name.into(),
         allowed_roles: allowed_roles.map(Into::into),
+        ..Namespace::default()
     }
 }
 
@@ -95,10 +97,54 @@ pub(super) fn decide_restricted(pod: &Workload, namespace: Option<&Namespace>) -
     }
 }
 
+/// An index that asks everything there is to ask: the pod's role or its service account's, the namespace's say, and a
+/// rule that may change: while it is strict, nobody is a writer.
+pub(super) fn asking(strict: Arc<AtomicBool>) -> (Index<String>, Reader<String>) {
+    Index::judging(move |pod, around| decide_asking(pod, around, strict.load(Ordering::Relaxed)))
+}
+
+pub(super) fn decide_asking(
+    pod: &Workload,
+    around: Surroundings<'_>,
+    strict: bool,
+) -> Verdict<String> {
+    let (role, source) = match (&pod.annotations.role, around.service_account) {
+        (Some(role), _) => (role.to_string(), RoleSource::Pod),
+        (None, Some(account)) => {
+            let role = account.role.as_deref().unwrap_or_default();
+            (role.to_owned(), RoleSource::ServiceAccount)
+        }
+        (None, None) => {
+            let unknown = Reason::UnknownServiceAccount {
+                namespace: pod.namespace.to_string(),
+                name: "account".into(),
+            };
+            return Err(unknown).into();
+        }
+    };
+    let allowed = around
+        .namespace
+        .and_then(|known| known.allowed_roles.as_deref());
+    let basis = Basis {
+        source: Some(source),
+        overlooked: Vec::new(),
+    };
+    let decision = if allowed == Some(role.as_str()) && !(strict && role == "writer") {
+        Ok(Arc::new(role))
+    } else {
+        let namespace = pod.namespace.to_string();
+        Err(Reason::NamespaceForbids { role, namespace })
+    };
+    Verdict { decision, basis }
+}
+
 fn role_of(pod: &Workload) -> Decision<String> {
     let role = pod.annotations.role.as_deref();
     role.map(|role| Arc::new(role.to_owned()))
-        .ok_or(Reason::NoRole { key: "role".into() })
+        .ok_or(Reason::OptedOut {
+            whose: RoleSource::Pod,
+            key: "role".into(),
+        })
 }
 
 /// The UID of the owner, or why there is none.

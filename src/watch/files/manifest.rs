@@ -1,9 +1,12 @@
-//! Manifests: ordinary Kubernetes YAML or JSON, several documents to a file, read into workloads and namespaces.
+//! Manifests: ordinary Kubernetes YAML or JSON, several documents to a file, read into workloads, namespaces and
+//! service accounts.
 //!
-//! Read are `Pod`, `Namespace` and lists of them; other kinds are skipped. What a cluster would have filled in:
+//! Read are `Pod`, `Namespace`, `ServiceAccount` and lists of them; other kinds are skipped. What a cluster would have filled in:
 //! - no namespace is `default`, no phase is running (only `Succeeded` and `Failed` say otherwise);
 //! - no UID is `manifest:NAMESPACE/NAME`: the same pod in whatever file, before and after a restart;
-//! - a namespace that a pod is in exists, without annotations, if no manifest says more of it;
+//! - a pod that names no service account runs as `default`;
+//! - a namespace that a pod is in and a service account that it runs as exist, without annotations, if no manifest says
+//!   more of them;
 //! - with `--node`, a pod without `spec.nodeName` is on that node.
 
 mod fault;
@@ -18,7 +21,7 @@ use serde_saphyr::{Options, Spanned};
 
 use self::fault::{Place, Problem};
 use crate::watch::objects;
-use crate::workload::{AnnotationKeys, Namespace, Workload};
+use crate::workload::{AnnotationKeys, Namespace, ServiceAccount, Workload};
 
 pub(super) use self::fault::ManifestError;
 
@@ -33,6 +36,7 @@ pub(super) struct Source {
 pub(super) struct Manifests {
     pub(super) pods: Vec<Workload>,
     pub(super) namespaces: Vec<Namespace>,
+    pub(super) service_accounts: Vec<ServiceAccount>,
     pub(super) skipped: Vec<Skipped>,
 }
 
@@ -146,6 +150,7 @@ impl Reader<'_> {
         match kind {
             "Pod" => self.pod(place, typed(place, object)?),
             "Namespace" => self.namespace(place, typed(place, object)?),
+            "ServiceAccount" => self.service_account(place, typed(place, object)?),
             other => {
                 self.manifests.skipped.push(Skipped {
                     file: place.file.to_owned(),
@@ -164,11 +169,14 @@ impl Reader<'_> {
         let name = metadata.name.clone().unwrap_or_default();
         let namespace = metadata
             .namespace
-            .get_or_insert_with(|| "default".into())
+            .get_or_insert_with(|| DEFAULT.into())
             .clone();
         metadata
             .uid
             .get_or_insert_with(|| format!("manifest:{namespace}/{name}"));
+        let spec = pod.spec.get_or_insert_default();
+        spec.service_account_name
+            .get_or_insert_with(|| DEFAULT.into());
 
         let pod = pod
             .into_workload(self.keys)
@@ -197,6 +205,24 @@ impl Reader<'_> {
         Ok(())
     }
 
+    fn service_account(
+        &mut self,
+        place: Place<'_>,
+        mut account: objects::ServiceAccount,
+    ) -> Result<(), ManifestError> {
+        let namespace = &mut account.metadata.namespace;
+        namespace.get_or_insert_with(|| DEFAULT.into());
+        let account = account
+            .into_service_account(self.keys)
+            .map_err(|error| place.error(error))?;
+        check_name(place, "name", &account.name)?;
+        check_name(place, "namespace", &account.namespace)?;
+        let name = format!("{}/{}", account.namespace, account.name);
+        self.only_once(place, "ServiceAccount", name)?;
+        self.manifests.service_accounts.push(account);
+        Ok(())
+    }
+
     fn only_once(
         &mut self,
         place: Place<'_>,
@@ -213,25 +239,37 @@ impl Reader<'_> {
         }
     }
 
-    /// Adds the namespaces that are only implied.
+    /// Adds the namespaces and service accounts that are only implied.
     fn finish(self) -> Manifests {
         let mut manifests = self.manifests;
         for pod in &manifests.pods {
-            if manifests
-                .namespaces
-                .iter()
-                .all(|known| known.name != pod.namespace)
-            {
-                let name = Arc::clone(&pod.namespace);
-                manifests.namespaces.push(Namespace {
-                    name,
-                    allowed_roles: None,
+            let namespaces = &mut manifests.namespaces;
+            if namespaces.iter().all(|known| known.name != pod.namespace) {
+                namespaces.push(Namespace {
+                    name: Arc::clone(&pod.namespace),
+                    ..Namespace::default()
+                });
+            }
+            let Some(name) = &pod.service_account else {
+                continue;
+            };
+            let accounts = &mut manifests.service_accounts;
+            let is_known =
+                |known: &ServiceAccount| known.name == *name && known.namespace == pod.namespace;
+            if !accounts.iter().any(is_known) {
+                accounts.push(ServiceAccount {
+                    namespace: Arc::clone(&pod.namespace),
+                    name: Arc::clone(name),
+                    ..ServiceAccount::default()
                 });
             }
         }
         manifests
     }
 }
+
+/// The namespace of objects, and the service account of pods, that name none.
+const DEFAULT: &str = "default";
 
 /// Kinds whose pods a cluster would make.
 const MAKERS_OF_PODS: [&str; 7] = [

@@ -1,4 +1,4 @@
-//! Pods and namespaces from files: the whole agent without a cluster.
+//! Pods, namespaces and service accounts from files: the whole agent without a cluster.
 //!
 //! The path is one file, or a folder whose `*.yaml`, `*.yml` and `*.json` files are read, not those of its subfolders and
 //! none that begins with a dot. Every change is read anew as a whole: either all of it is good and replaces what was known,
@@ -24,7 +24,7 @@ use tokio::time::timeout;
 use tracing::{debug, info};
 
 use self::manifest::{ManifestError, Manifests, Source};
-use self::notice::Notices;
+pub(crate) use self::notice::Notices;
 use super::{Resource, Scope, SyncState, Update};
 use crate::index::Event;
 
@@ -63,14 +63,14 @@ pub(super) async fn watch(path: &Path, scope: Scope<'_>, updates: mpsc::Sender<U
                 tell_skipped(manifests);
                 failing_since = None;
                 let mut told = vec![Update::Events(events(manifests))];
-                told.extend(states(&SyncState::Synced { since: now }));
+                told.extend(states(scope, &SyncState::Synced { since: now }));
                 told
             }
             // Each time, for each time is a failure.
             Err(error) => {
                 let error = error.clone();
                 let since = *failing_since.get_or_insert(now);
-                states(&SyncState::Failing { error, since }).into()
+                states(scope, &SyncState::Failing { error, since }).collect()
             }
         };
         for update in told {
@@ -85,15 +85,20 @@ pub(super) async fn watch(path: &Path, scope: Scope<'_>, updates: mpsc::Sender<U
     }
 }
 
-/// The files hold both, so both stand alike.
-fn states(state: &SyncState) -> [Update; 2] {
-    [Resource::Namespaces, Resource::Pods].map(|resource| Update::State(resource, state.clone()))
+/// The files hold all kinds, so all stand alike.
+fn states(scope: Scope<'_>, state: &SyncState) -> impl Iterator<Item = Update> {
+    let accounts = scope.keys.reads_service_accounts();
+    [Resource::Namespaces, Resource::Pods]
+        .into_iter()
+        .chain(accounts.then_some(Resource::ServiceAccounts))
+        .map(|resource| Update::State(resource, state.clone()))
 }
 
-/// Namespaces first, so that no pod is decided without its own.
+/// What is around pods first, so that no pod is decided without it.
 fn events(manifests: &Manifests) -> Vec<Event> {
     vec![
         Event::NamespacesReplaced(manifests.namespaces.clone()),
+        Event::ServiceAccountsReplaced(manifests.service_accounts.clone()),
         Event::PodsReplaced(manifests.pods.clone()),
     ]
 }

@@ -17,7 +17,7 @@ const QUIET: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Watches folders for changes.
-pub(super) struct Notices {
+pub(crate) struct Notices {
     /// `None` where inotify is not to be had.
     watcher: Option<RecommendedWatcher>,
     /// Holds one notice: more of them would say nothing more.
@@ -27,7 +27,7 @@ pub(super) struct Notices {
 }
 
 impl Notices {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (sender, inbox) = mpsc::channel(1);
         let notify = sender.clone();
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
@@ -47,7 +47,7 @@ impl Notices {
 
     /// Watches the folders that decide what is at `path`. To be called again before each reading: a folder that was
     /// replaced needs a new watch, and one that is watched already costs nothing.
-    pub(super) fn watch(&mut self, path: &Path) {
+    pub(crate) fn watch(&mut self, path: &Path) {
         let Some(watcher) = &mut self.watcher else {
             return;
         };
@@ -58,7 +58,7 @@ impl Notices {
     }
 
     /// Returns when something has changed and has been quiet since.
-    pub(super) async fn next(&mut self) {
+    pub(crate) async fn next(&mut self) {
         self.inbox.recv().await;
         let patience = Instant::now() + PATIENCE;
         let quiet = async { while timeout(QUIET, self.inbox.recv()).await.is_ok() {} };

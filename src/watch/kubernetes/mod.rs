@@ -1,6 +1,7 @@
-//! Pods and namespaces from the Kubernetes API.
+//! Pods, namespaces and service accounts from the Kubernetes API; the last only where a source of roles reads them, so
+//! that no right is needed for what is switched off.
 //!
-//! Each of the two is followed by a loop of its own around kube's watcher, which resumes a watch that ends in an orderly
+//! Each of them is followed by a loop of its own around kube's watcher, which resumes a watch that ends in an orderly
 //! way. After any error the loop starts over with a new list, whose end is what proves that we are in sync again; the
 //! state from before stays until that list replaces it as a whole.
 
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use jiff::Timestamp;
+use kube::core::ObjectMeta;
 use kube::runtime::watcher;
 use kube::{Api, Client};
 use serde::de::DeserializeOwned;
@@ -29,7 +31,7 @@ use tracing::{debug, info, warn};
 use self::backoff::Backoff;
 use self::connect::{Connection, connect};
 use self::failure::Failure;
-use super::objects::{Namespace, ObjectError, Pod};
+use super::objects::{Namespace, ObjectError, Pod, ServiceAccount};
 use super::{Resource, Scope, SyncState, Update};
 use crate::config::ApiAccess;
 use crate::index::Event;
@@ -52,11 +54,16 @@ pub(super) async fn client(access: &ApiAccess) -> Result<Client, String> {
         .map_err(|failure| failure.to_string())
 }
 
-/// Follows pods and namespaces until the future is dropped or nobody listens any more.
+/// Follows what the keys need until the future is dropped or nobody listens any more.
 pub(super) async fn watch(access: &ApiAccess, scope: Scope<'_>, updates: mpsc::Sender<Update>) {
     let pods = Follower::<Pod>::new(access, scope, updates.clone());
-    let namespaces = Follower::<Namespace>::new(access, scope, updates);
-    tokio::join!(pods.follow(), namespaces.follow());
+    let namespaces = Follower::<Namespace>::new(access, scope, updates.clone());
+    if scope.keys.reads_service_accounts() {
+        let accounts = Follower::<ServiceAccount>::new(access, scope, updates);
+        tokio::join!(pods.follow(), namespaces.follow(), accounts.follow());
+    } else {
+        tokio::join!(pods.follow(), namespaces.follow());
+    }
 }
 
 /// A kind of object that is followed.
@@ -128,6 +135,37 @@ impl Followed for Namespace {
             .name
             .as_deref()
             .map(|name| Event::NamespaceDeleted(Arc::from(name)))
+    }
+}
+
+impl Followed for ServiceAccount {
+    const RESOURCE: Resource = Resource::ServiceAccounts;
+    type Lean = workload::ServiceAccount;
+
+    fn field_selector(_: Option<&str>) -> Option<String> {
+        None
+    }
+
+    fn into_lean(self, keys: &AnnotationKeys) -> Result<workload::ServiceAccount, ObjectError> {
+        self.into_service_account(keys)
+    }
+
+    fn replaced(all: Vec<workload::ServiceAccount>) -> Event {
+        Event::ServiceAccountsReplaced(all)
+    }
+
+    fn applied(lean: workload::ServiceAccount) -> Event {
+        Event::ServiceAccountApplied(lean)
+    }
+
+    fn deleted(&self) -> Option<Event> {
+        let ObjectMeta {
+            name, namespace, ..
+        } = &self.metadata;
+        Some(Event::ServiceAccountDeleted(
+            namespace.as_deref()?.into(),
+            name.as_deref()?.into(),
+        ))
     }
 }
 

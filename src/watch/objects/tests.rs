@@ -154,7 +154,8 @@ fn a_namespace_keeps_its_name_and_its_list_of_roles() {
         namespace.into_namespace(&test_keys()).unwrap(),
         LeanNamespace {
             name: "shop".into(),
-            allowed_roles: Some("[\"r\"]".into())
+            allowed_roles: Some("[\"r\"]".into()),
+            ..LeanNamespace::default()
         }
     );
 }
@@ -205,4 +206,40 @@ fn session_policies_are_read_from_their_annotations() {
     let annotations = pod(object).unwrap().annotations;
     assert_eq!(annotations.session_policy.as_deref(), Some("{}"));
     assert_eq!(annotations.session_policy_arns.as_deref(), Some("arn:x"));
+}
+
+#[test]
+fn what_no_source_or_guard_reads_is_not_kept() {
+    let all = AnnotationKeys {
+        session_name: Some("name".into()),
+        service_account_role: Some("own".into()),
+        eks_role: true,
+        namespace_role: Some("default".into()),
+        permitted: Some("permitted".into()),
+        ..test_keys()
+    };
+    let annotations = json!({
+        "name": "session", "own": "a", EKS_ROLE_ANNOTATION: "b", "default": "c", "permitted": "d",
+    });
+    let object = json!({"metadata": {"name": "n", "namespace": "shop", "uid": "u", "annotations": annotations}});
+    let account = |keys: &AnnotationKeys| {
+        let account: ServiceAccount = serde_json::from_value(object.clone()).unwrap();
+        let account = account.into_service_account(keys).unwrap();
+        (account.role, account.eks_role)
+    };
+    let namespace = |keys: &AnnotationKeys| {
+        let namespace: Namespace = serde_json::from_value(object.clone()).unwrap();
+        let namespace = namespace.into_namespace(keys).unwrap();
+        (namespace.role, namespace.permitted)
+    };
+    let session_name = |keys: &AnnotationKeys| {
+        let pod: Pod = serde_json::from_value(object.clone()).unwrap();
+        pod.into_workload(keys).unwrap().annotations.session_name
+    };
+    assert_eq!(account(&test_keys()), (None, None));
+    assert_eq!(namespace(&test_keys()), (None, None));
+    assert_eq!(session_name(&test_keys()), None);
+    assert_eq!(account(&all), (Some("a".into()), Some("b".into())));
+    assert_eq!(namespace(&all), (Some("c".into()), Some("d".into())));
+    assert_eq!(session_name(&all), Some("session".into()));
 }

@@ -4,6 +4,8 @@ use std::{io, net::IpAddr, path::Path, process::ExitStatus};
 
 use thiserror::Error;
 
+use crate::conntrack;
+
 /// A failure of [`super::Iptables`]. Each table's rules are as they were before, or as they should be.
 #[derive(Debug, Error)]
 pub enum Error {
@@ -73,6 +75,12 @@ pub enum Error {
         /// What it said.
         said: String,
     },
+    /// The rules are in place, but a change of them would go unnoticed.
+    #[error("changes of iptables' rules cannot be listened for")]
+    Unheard(#[source] io::Error),
+    /// The rules are in place, but a connection from before them may go on.
+    #[error("connections from before the rules are not ended")]
+    OlderConnections(#[source] conntrack::Error),
     /// A listing that is not in the format of iptables-save.
     #[error("{program} printed what cannot be read: {line:?}")]
     Unreadable {

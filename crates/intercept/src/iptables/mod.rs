@@ -11,16 +11,18 @@ mod rule;
 mod ruleset;
 mod saved;
 mod survey;
+mod watch;
 
-use std::path::PathBuf;
+use std::{os::fd::BorrowedFd, path::PathBuf};
 
 pub use error::Error;
 
-use crate::{Backend, Outcome, RuleStatus, Rules, Status, backend};
-use programs::Folders;
+use crate::{Backend, Outcome, RuleStatus, Rules, Status, backend, conntrack::Older};
+use programs::{Folders, Kind};
 use ruleset::{Family, Table};
 use saved::Saved;
 use survey::{Survey, Surveyed};
+use watch::Watch;
 
 /// How often a change is begun again because others changed the same table meanwhile.
 const ATTEMPTS: usize = 3;
@@ -29,25 +31,56 @@ const ATTEMPTS: usize = 3;
 #[derive(Debug)]
 pub struct Iptables {
     folders: Folders,
+    /// Who has written rules wants to know when they change.
+    watch: Option<Watch>,
+    older: Older,
 }
 
 impl Iptables {
     /// With the programs on the PATH or in an administrator's folders.
     pub fn new() -> Self {
-        Self {
-            folders: Folders::of_the_system(),
-        }
+        Self::with(Folders::of_the_system())
     }
 
     /// With the programs in `folders`, and no others.
     pub fn with_programs_in(folders: Vec<PathBuf>) -> Self {
+        Self::with(Folders::new(folders))
+    }
+
+    fn with(folders: Folders) -> Self {
         Self {
-            folders: Folders::new(folders),
+            folders,
+            watch: None,
+            older: Older::default(),
         }
     }
 
+    /// Installs, and listens for changes of the variant that is installed to.
+    fn install_and_listen(&mut self, rules: &Rules) -> Result<Outcome, Error> {
+        let wanted = |family| ruleset::build(family, rules);
+        let (outcome, kind) = self.apply(wanted)?;
+        self.end_older(rules, outcome)?;
+        if self.watch.as_ref().is_some_and(|watch| watch.is_of(kind)) {
+            return Ok(outcome);
+        }
+        self.watch = Some(Watch::open(kind)?);
+        // What others have done meanwhile was not heard.
+        let (again, _) = self.apply(wanted)?;
+        self.end_older(rules, again)?;
+        Ok(if again.has_changed_rules() {
+            again
+        } else {
+            outcome
+        })
+    }
+
+    fn end_older(&mut self, rules: &Rules, outcome: Outcome) -> Result<(), Error> {
+        let ended = self.older.end(rules, outcome);
+        ended.map_err(Error::OlderConnections)
+    }
+
     /// Brings the chosen variant to `wanted`, and takes podiam's rules out of the other.
-    fn apply(&self, wanted: impl Fn(Family) -> [Table; 2]) -> Result<Outcome, Error> {
+    fn apply(&self, wanted: impl Fn(Family) -> [Table; 2]) -> Result<(Outcome, Kind), Error> {
         let mut is_begun = false;
         let mut attempt = 1;
         loop {
@@ -59,10 +92,11 @@ impl Iptables {
                 let other = other.map(|other| change(other, &|_| ruleset::nothing()));
                 Ok(chosen || other.transpose()? == Some(true))
             };
+            let kind = survey.chosen.variant.kind;
             match change() {
-                Ok(false) => return Ok(Outcome::Unchanged),
-                Ok(true) if is_begun => return Ok(Outcome::Replaced),
-                Ok(true) => return Ok(Outcome::Created),
+                Ok(false) => return Ok((Outcome::Unchanged, kind)),
+                Ok(true) if is_begun => return Ok((Outcome::Replaced, kind)),
+                Ok(true) => return Ok((Outcome::Created, kind)),
                 // A rule that was to be deleted is gone: somebody was faster.
                 Err(Error::Failed { .. }) if attempt < ATTEMPTS => attempt += 1,
                 Err(error) => return Err(error),
@@ -87,7 +121,7 @@ impl Backend for Iptables {
             return Err(Error::UnusableTarget(address).into());
         }
         writable(rules)?;
-        Ok(self.apply(|family| ruleset::build(family, rules))?)
+        Ok(self.install_and_listen(rules)?)
     }
 
     fn guard(&mut self) -> Result<Outcome, backend::Error> {
@@ -97,7 +131,7 @@ impl Backend for Iptables {
         if all.into_iter().any(|found| intercepts(found).is_some()) {
             return Ok(Outcome::Unchanged);
         }
-        Ok(self.apply(ruleset::guard)?)
+        Ok(self.apply(ruleset::guard)?.0)
     }
 
     fn status(&mut self) -> Result<Option<Status>, backend::Error> {
@@ -127,8 +161,17 @@ impl Backend for Iptables {
     }
 
     fn remove(&mut self) -> Result<bool, backend::Error> {
-        let outcome = self.apply(|_| ruleset::nothing())?;
+        let (outcome, _) = self.apply(|_| ruleset::nothing())?;
         Ok(outcome != Outcome::Unchanged)
+    }
+
+    fn changes(&self) -> Option<BorrowedFd<'_>> {
+        self.watch.as_ref().and_then(Watch::fd)
+    }
+
+    fn settle(&mut self) -> Result<bool, backend::Error> {
+        let heard = self.watch.as_mut().map_or(Ok(true), Watch::settle);
+        Ok(heard?)
     }
 }
 

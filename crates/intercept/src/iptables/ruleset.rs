@@ -88,7 +88,9 @@ fn tables(mangle: Vec<Chain>, nat: Vec<Chain>) -> [Table; 2] {
 
 fn target(family: Family, rules: &Rules) -> Option<(IpAddr, SocketAddr)> {
     match family {
-        Family::V4 => Some((rules.metadata.into(), rules.target.into())),
+        Family::V4 => rules
+            .target
+            .map(|target| (rules.metadata.into(), target.into())),
         Family::V6 => rules
             .target_v6
             .map(|target| (METADATA_V6.into(), target.into())),
@@ -121,8 +123,7 @@ fn translations(family: Family, rules: &Rules) -> Vec<Rule> {
 /// mangle INPUT: the agent's port is open to connections that were translated from the metadata service's address and
 /// to the node itself (probes), to nobody else.
 fn gate(family: Family, rules: &Rules) -> Vec<Rule> {
-    let mut ports = vec![rules.target.port()];
-    ports.extend(rules.target_v6.map(|target| target.port()));
+    let mut ports: Vec<u16> = rules.targets().map(|target| target.port()).collect();
     ports.dedup();
     let from_node = ports
         .iter()
@@ -182,48 +183,70 @@ fn interface(pattern: &Pattern) -> String {
     format!("-i {pattern}")
 }
 
-/// What rules that are there intercept: the reverse of [`build`], for whoever has no configuration to hand. `None` if
-/// the rule is missing that brings IPv4 requests to the agent.
+/// What rules that are there intercept: the reverse of [`build`], for whoever has no configuration to hand. `None` if no
+/// rule brings requests to an agent.
 pub(super) fn recover<'a>(
     v4: impl Iterator<Item = (&'a str, &'a Rule)>,
     v6: impl Iterator<Item = (&'a str, &'a Rule)>,
 ) -> Option<Rules> {
-    let prerouting = |(chain, rule): (&str, &'a Rule)| (chain == PREROUTING).then_some(rule);
-    let (mut included, mut excluded) = (Vec::new(), Vec::new());
-    let mut found = None;
-    let mut reverse_path = ReversePath::Off;
-    for (chain, rule) in v4 {
-        if chain == RPFILTER {
-            reverse_path = ReversePath::On;
-        }
-        let Some(rule) = prerouting((chain, rule)) else {
-            continue;
+    let (v4, v6) = (Found::of(v4), Found::of(v6));
+    let target = v4.translation.as_ref();
+    let target_v6 = v6.translation.as_ref();
+    // Both families have the same interfaces, and those without a translation none.
+    let interfaces = if target.is_some() { &v4 } else { &v6 };
+    let is_something_intercepted = target.is_some() || target_v6.is_some();
+    let rules = || {
+        Some(Rules {
+            metadata: target.map_or(Some(METADATA_V4), |(metadata, _)| metadata.parse().ok())?,
+            target: target.and_then(|(_, target)| target.parse().ok()),
+            target_v6: target_v6.and_then(|(_, target)| target.parse().ok()),
+            interfaces: Interfaces::from_patterns(
+                interfaces.included.clone(),
+                interfaces.excluded.clone(),
+            ),
+            reverse_path: v4.reverse_path,
+        })
+    };
+    is_something_intercepted.then(rules).flatten()
+}
+
+/// What one family's rules say.
+struct Found<'a> {
+    /// The metadata service's address, and the agent's.
+    translation: Option<(&'a str, &'a str)>,
+    included: Vec<Pattern>,
+    excluded: Vec<Pattern>,
+    reverse_path: ReversePath,
+}
+
+impl<'a> Found<'a> {
+    fn of(rules: impl Iterator<Item = (&'a str, &'a Rule)>) -> Self {
+        let mut found = Self {
+            translation: None,
+            included: Vec::new(),
+            excluded: Vec::new(),
+            reverse_path: ReversePath::Off,
         };
-        let pattern = rule.value("-i").and_then(pattern);
-        match (
-            rule.value("-j"),
-            rule.value("-d"),
-            rule.value("--to-destination"),
-        ) {
-            (Some("DNAT"), Some(metadata), Some(target)) => {
-                found = Some((metadata.parse().ok()?, target.parse().ok()?));
-                included.extend(pattern);
+        for (chain, rule) in rules {
+            if chain == RPFILTER {
+                found.reverse_path = ReversePath::On;
             }
-            (Some("RETURN"), ..) => excluded.extend(pattern),
-            _ => {}
+            if chain != PREROUTING {
+                continue;
+            }
+            let pattern = rule.value("-i").and_then(pattern);
+            let translation = rule.value("-d").zip(rule.value("--to-destination"));
+            match rule.value("-j") {
+                Some("DNAT") if translation.is_some() => {
+                    found.translation = translation;
+                    found.included.extend(pattern);
+                }
+                Some("RETURN") => found.excluded.extend(pattern),
+                _ => {}
+            }
         }
+        found
     }
-    let (metadata, target) = found?;
-    let target_v6 = v6
-        .filter_map(prerouting)
-        .find_map(|rule| rule.value("--to-destination")?.parse().ok());
-    Some(Rules {
-        metadata,
-        target,
-        target_v6,
-        interfaces: Interfaces::from_patterns(included, excluded),
-        reverse_path,
-    })
 }
 
 fn pattern(text: &str) -> Option<Pattern> {
@@ -334,10 +357,11 @@ mod tests {
 
     #[test]
     fn what_was_asked_for_can_be_read_back_out_of_the_rules() {
+        let (v4, v6) = ("10.0.0.1:8181".parse().ok(), "[fd00::1]:8181".parse().ok());
         for interfaces in ["", "docker0", "eni+,cni0,!eni7", "!eth0"] {
-            for target_v6 in [None, Some("[fd00::1]:8181".parse().unwrap())] {
+            for (target, target_v6) in [(v4, None), (v4, v6), (None, v6)] {
                 let mut rules = rules(interfaces);
-                rules.target_v6 = target_v6;
+                (rules.target, rules.target_v6) = (target, target_v6);
                 if target_v6.is_some() {
                     rules.reverse_path = ReversePath::Off;
                 }

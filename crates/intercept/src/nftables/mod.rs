@@ -1,4 +1,4 @@
-//! Interception by nftables: the table `inet podiam`, written, read and removed over netlink in one transaction each.
+//! Interception by nftables: the table `inet podiam`, written, read and removed over netlink, in transactions.
 //!
 //! The agent installs and stays, the command line shows and removes. The table outlives the process: a pod that asks
 //! while the agent is away is refused. Nothing here runs a binary or touches another table. All calls block for a few
@@ -6,7 +6,6 @@
 
 mod codec;
 mod error;
-mod events;
 mod expression;
 mod netlink;
 mod note;
@@ -18,7 +17,7 @@ mod set;
 mod table;
 mod write;
 
-use std::{net::SocketAddr, os::fd::BorrowedFd};
+use std::{io, os::fd::BorrowedFd};
 
 use netlink_packet_netfilter::nftables::TableFlags;
 
@@ -26,12 +25,15 @@ pub use error::Error;
 
 use self::{
     error::Feature,
-    events::Events,
     netlink::{Connection, Step},
     ruleset::Ruleset,
     table::Table,
 };
-use crate::{Outcome, Rules, Status, conntrack};
+use crate::{
+    Outcome, Rules, Status,
+    conntrack::Older,
+    events::{Change, Events, INET},
+};
 
 /// The table's name, in the family inet: one table for IPv4 and IPv6.
 const TABLE: &str = "podiam";
@@ -48,8 +50,7 @@ pub struct Nftables {
     events: Option<Events>,
     /// What a table is written with.
     flags: TableFlags,
-    /// Rules have been written and the connections from before them not been ended.
-    older_connections: bool,
+    older: Older,
 }
 
 impl Default for Nftables {
@@ -71,26 +72,21 @@ impl Nftables {
             connection: None,
             events: None,
             flags,
-            older_connections: false,
+            older: Older::default(),
         }
     }
 
-    /// Brings the kernel's table to `rules`, in one transaction, or leaves it as it is; ends connections to the metadata
-    /// service that are older than that. A table that another process owns is accepted if it is as it should be.
+    /// Brings the kernel's table to `rules`, so that no packet meets a state between, or leaves it as it is. Ends
+    /// connections to the metadata service that are older than that. A table that another process owns is accepted if it
+    /// is as it should be.
     pub fn install(&mut self, rules: &Rules) -> Result<Outcome, Error> {
         if let Some(address) = rules.unusable_target() {
             return Err(Error::UnusableTarget(address));
         }
         self.listen()?;
         let outcome = self.bring_about(&Ruleset::build(rules))?;
-        self.older_connections |= outcome.has_changed_rules();
-        if self.older_connections {
-            let mut kept = vec![SocketAddr::from(rules.target)];
-            kept.extend(rules.target_v6.map(SocketAddr::from));
-            let metadata = ruleset::metadata_addresses(rules.metadata);
-            conntrack::forget(&metadata, &kept).map_err(Error::OlderConnections)?;
-            self.older_connections = false;
-        }
+        let ended = self.older.end(rules, outcome);
+        ended.map_err(Error::OlderConnections)?;
         Ok(outcome)
     }
 
@@ -126,7 +122,10 @@ impl Nftables {
 
     /// Whether one of the changes told so far is about the table.
     pub(crate) fn settle(&mut self) -> Result<bool, Error> {
-        self.events.as_mut().map_or(Ok(true), Events::settle)
+        let Some(events) = &mut self.events else {
+            return Ok(true);
+        };
+        events.settle().map_err(unheard)
     }
 
     fn bring_about(&mut self, wanted: &Ruleset) -> Result<Outcome, Error> {
@@ -139,15 +138,40 @@ impl Nftables {
             return self.take_over(&present, wanted);
         }
         self.must_not_be_owned(&present)?;
-        let Some(changes) = difference.changes else {
-            self.write(wanted)?;
-            return Ok(Outcome::Replaced);
+        let outcome = match difference.changes {
+            Some(changes) => {
+                self.connection()?.transact(write::adjust(&changes))?;
+                Outcome::Adjusted
+            }
+            None if present.can_be_rewritten(wanted) => {
+                self.rewrite(&present, wanted)?;
+                Outcome::Replaced
+            }
+            None => {
+                self.write(wanted)?;
+                return Ok(Outcome::Replaced);
+            }
         };
-        self.connection()?.transact(write::adjust(&changes))?;
         if present.is_orphan() {
             self.close(write::adopt)?;
         }
-        Ok(Outcome::Adjusted)
+        Ok(outcome)
+    }
+
+    /// Writes other rules into the table. In the moment in which the kernel goes from one state of a table to the next,
+    /// a packet that has begun with the rules from before finds the elements from after: so sets hold what both rules
+    /// need until the change is over.
+    fn rewrite(&mut self, present: &Table, wanted: &Ruleset) -> Result<(), Error> {
+        let changes: Vec<_> = present.changes(wanted).collect();
+        let connection = self.connection()?;
+        // Patterns that overlap cannot be in a set at the same time. A packet may then be refused.
+        if connection.transact(write::grow(&changes)).is_err() {
+            let mut steps = write::adjust(&changes);
+            steps.extend(write::rewrite(present, wanted));
+            return connection.transact(steps);
+        }
+        connection.transact(write::rewrite(present, wanted))?;
+        connection.transact(write::shrink(&changes))
     }
 
     /// Closes a table that is as it should be to others, if none of them has it and the kernel can.
@@ -215,8 +239,20 @@ impl Nftables {
     fn listen(&mut self) -> Result<(), Error> {
         self.connection()?;
         if self.events.is_none() {
-            self.events = Some(Events::open()?);
+            self.events = Some(Events::open(is_about_us).map_err(unheard)?);
         }
         Ok(())
+    }
+}
+
+/// Whether a change is one of the table inet podiam.
+fn is_about_us(change: &Change) -> bool {
+    change.family == INET && change.table == TABLE
+}
+
+fn unheard(error: io::Error) -> Error {
+    match error.raw_os_error() {
+        Some(libc::EPERM) => Error::NotPermitted(error),
+        _ => Error::Netlink(error),
     }
 }

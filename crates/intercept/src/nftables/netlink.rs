@@ -47,6 +47,9 @@ impl Connection {
 
     /// Does all `steps` or none.
     pub(super) fn transact(&mut self, steps: Vec<Step>) -> Result<(), Error> {
+        if steps.is_empty() {
+            return Ok(());
+        }
         let mut buffer = Vec::new();
         let opening = self.push_control(&mut buffer, ControlMessage::BatchBegin);
         let mut waiting = HashMap::new();

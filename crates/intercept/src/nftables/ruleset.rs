@@ -14,9 +14,9 @@ use super::{
     set::{Element, Set},
 };
 use crate::{
-    METADATA_V4, METADATA_V6, ReversePath, Rules,
+    METADATA_V4, ReversePath, Rules,
     interfaces::{Interfaces, Pattern},
-    rules::{ASYMMETRIC_PREFIXES, METADATA_PORT},
+    rules::{ASYMMETRIC_PREFIXES, METADATA_PORT, metadata_addresses},
 };
 
 /// Chain of the DNAT rules; `prerouting` jumps to it for the interfaces that are intercepted.
@@ -151,11 +151,6 @@ impl Chain {
     }
 }
 
-/// Every address of the metadata service that rules for `metadata` are about: the well-known ones always.
-pub(super) fn metadata_addresses(metadata: Ipv4Addr) -> [IpAddr; 3] {
-    [METADATA_V4.into(), metadata.into(), METADATA_V6.into()]
-}
-
 fn metadata_sets(metadata: Ipv4Addr) -> Vec<Set> {
     let (v4, v6): (Vec<_>, Vec<_>) = metadata_addresses(metadata)
         .into_iter()
@@ -201,42 +196,35 @@ fn translations(rules: &Rules) -> Vec<Rule> {
         let matches = [destination, tcp_port(METADATA_PORT)].concat();
         Rule::new(matches, Verdict::Dnat(target))
     };
-    let v6 = rules
-        .target_v6
-        .map(|target| to(to_metadata6(), target.into()));
-    std::iter::once(to(to_metadata4(), rules.target.into()))
-        .chain(v6)
-        .collect()
+    let by_family = |target: SocketAddr| match target {
+        SocketAddr::V4(_) => to(to_metadata4(), target),
+        SocketAddr::V6(_) => to(to_metadata6(), target),
+    };
+    rules.targets().map(by_family).collect()
 }
 
 /// `input`: the agent's port is open to connections that were translated from the metadata service's address and to
 /// the node itself (probes), to nobody else.
 fn gate(rules: &Rules) -> Vec<Rule> {
     let loopback = || Match::Interface(Pattern::Exact("lo".to_owned()));
-    let original = |field, set: &str| Match::In(field, set.to_owned());
-    let v4 = (
-        original(Field::OriginalDestination4, METADATA4),
-        rules.target.port(),
-    );
-    let v6 = rules.target_v6.map(|target| {
-        let original = original(Field::OriginalDestination6, METADATA6);
-        (original, target.port())
-    });
-    let mut ports = vec![v4.1];
-    ports.extend(
-        v6.iter()
-            .map(|(_, port)| *port)
-            .filter(|port| *port != v4.1),
-    );
+    let original = |target: SocketAddr| {
+        let (field, set) = match target {
+            SocketAddr::V4(_) => (Field::OriginalDestination4, METADATA4),
+            SocketAddr::V6(_) => (Field::OriginalDestination6, METADATA6),
+        };
+        Match::In(field, set.to_owned())
+    };
+    let mut ports: Vec<u16> = rules.targets().map(|target| target.port()).collect();
+    ports.dedup();
 
     let from_node = ports.iter().map(|port| {
         let matches = [vec![loopback()], tcp_port(*port)].concat();
         Rule::new(matches, Verdict::Accept)
     });
-    let translated = std::iter::once(v4).chain(v6).map(|(original, port)| {
-        let mut matches = tcp_port(port);
+    let translated = rules.targets().map(|target| {
+        let mut matches = tcp_port(target.port());
         matches.push(Match::DestinationTranslated);
-        matches.push(original);
+        matches.push(original(target));
         Rule::new(matches, Verdict::Accept)
     });
     let others = ports
@@ -271,7 +259,7 @@ fn tcp_port(port: u16) -> Vec<Match> {
 }
 
 /// What the sets and rules in the kernel intercept: the reverse of [`Ruleset::build`], for whoever has no configuration
-/// to hand. `None` if the rule is missing that brings IPv4 requests to the agent.
+/// to hand. `None` if no rule brings requests to an agent.
 pub(super) fn recover<'a>(
     sets: &[(&'a str, &'a [Element])],
     rules: impl Iterator<Item = (&'a str, &'a Rule)>,
@@ -306,9 +294,10 @@ pub(super) fn recover<'a>(
             _ => {}
         }
     }
-    Some(Rules {
+    let is_something_intercepted = target.is_some() || target_v6.is_some();
+    is_something_intercepted.then(|| Rules {
         metadata: other.unwrap_or(METADATA_V4),
-        target: target?,
+        target,
         target_v6,
         interfaces: Interfaces::from_patterns(included, patterns(EXCLUDED)),
         reverse_path,
@@ -429,13 +418,15 @@ mod tests {
     #[test]
     fn what_was_asked_for_can_be_read_back_out_of_the_table() {
         for interfaces in ["", "docker0", "eni+,cni0,!eni7", "!eth0"] {
-            for target_v6 in [None, Some("[fd00::1]:8181".parse().unwrap())] {
+            let (v4, v6) = ("10.0.0.1:8181".parse().ok(), "[fd00::1]:8181".parse().ok());
+            for (target, target_v6) in [(v4, None), (v4, v6), (None, v6)] {
                 for (metadata, reverse_path) in [
                     (METADATA_V4, ReversePath::On),
                     ("10.9.9.9".parse().unwrap(), ReversePath::Off),
                 ] {
                     let rules = Rules {
                         metadata,
+                        target,
                         target_v6,
                         reverse_path,
                         ..rules(interfaces)

@@ -67,6 +67,23 @@ impl Table {
         self.flags.intersection(CLOSED) == TableFlags::Persisent
     }
 
+    /// Whether `wanted` can be written into its chains: each has the hook that it should have, if it is there.
+    pub(super) fn can_be_rewritten(&self, wanted: &Ruleset) -> bool {
+        !self.flags.contains(TableFlags::Dormant)
+            && wanted.chains.iter().all(|chain| {
+                let present = self.chains.iter().find(|found| found.name == chain.name);
+                present.is_none_or(|present| present.base == chain.base)
+            })
+    }
+
+    /// What the sets that can stay lack and have too much.
+    pub(super) fn changes(&self, wanted: &Ruleset) -> impl Iterator<Item = Change> {
+        wanted.sets.iter().filter_map(|set| {
+            let present = self.sets.iter().find(|found| found.name == set.name)?;
+            present.change(set).ok()
+        })
+    }
+
     /// In what it differs from `wanted`.
     pub(super) fn difference(&self, wanted: &Ruleset) -> Difference {
         let mut lines = Vec::new();

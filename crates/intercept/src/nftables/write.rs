@@ -3,7 +3,7 @@
 use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE};
 use netlink_packet_netfilter::nftables::{
     ChainAttribute, ChainMessage, Hook, HookNumber, ListAttribute, NfTablesMessage, RuleAttribute,
-    RuleMessage, TableAttribute, TableFlags, TableMessage,
+    RuleMessage, SetAttribute, SetMessage, TableAttribute, TableFlags, TableMessage,
 };
 
 use super::{
@@ -14,10 +14,12 @@ use super::{
     rule::{Field, Match, Rule, Verdict},
     ruleset::{Chain, Ruleset},
     set::{self, Element, Set},
-    table::Change,
+    table::{Change, PresentChain, PresentSet, Table},
 };
 
-/// Brings about the rule set, whatever is there now, in a table with `flags`.
+/// Brings about the rule set, whatever is there now, in a table with `flags`. Its chains are other chains than those
+/// before: a packet that the kernel shows to both in turn, just as one set of them gives way to the other, may see the
+/// rules of neither.
 pub(super) fn replace(ruleset: &Ruleset, flags: TableFlags) -> Vec<Step> {
     // A table must exist to be deleted, so the first request makes sure that it does. It says nothing about flags,
     // which an existing table need not have.
@@ -35,16 +37,38 @@ pub(super) fn replace(ruleset: &Ruleset, flags: TableFlags) -> Vec<Step> {
     if flags.contains(TableFlags::Owner) {
         steps[2].needs = Feature::CLOSED_TABLE;
     }
-    for (set, id) in ruleset.sets.iter().zip(1..) {
-        steps.push(add_set(set, id));
-        if !set.elements.is_empty() {
-            steps.push(add_elements(set.name, &set.elements));
-        }
-    }
+    let sets = ruleset.sets.iter().zip(1..);
+    steps.extend(sets.flat_map(|(set, id)| add_set(set, id)));
     for chain in &ruleset.chains {
         steps.push(add_chain(chain));
-        let rules = chain.rules.iter();
-        steps.extend(rules.map(|rule| add_rule(chain.name, rule)));
+        steps.extend(add_rules(chain));
+    }
+    steps
+}
+
+/// Brings about the rule set in the chains that are there, but for the elements of the sets that can stay. A packet sees
+/// the rules from before or those from after.
+pub(super) fn rewrite(present: &Table, ruleset: &Ruleset) -> Vec<Step> {
+    let mut steps: Vec<_> = present.chains.iter().map(flush_chain).collect();
+    let (kept, unwanted): (Vec<_>, _) = present
+        .chains
+        .iter()
+        .partition(|found| ruleset.chains.iter().any(|chain| chain.name == found.name));
+    steps.extend(unwanted.into_iter().map(delete_chain));
+    let stays = |name: &str| {
+        let mut changes = present.changes(ruleset);
+        changes.any(|change| change.set == name)
+    };
+    let sets = present.sets.iter().filter(|found| !stays(&found.name));
+    steps.extend(sets.map(delete_set));
+    let sets = ruleset.sets.iter().zip(1..);
+    let sets = sets.filter(|(set, _)| !stays(set.name));
+    steps.extend(sets.flat_map(|(set, id)| add_set(set, id)));
+    for chain in &ruleset.chains {
+        if kept.iter().all(|found| found.name != chain.name) {
+            steps.push(add_chain(chain));
+        }
+        steps.extend(add_rules(chain));
     }
     steps
 }
@@ -59,25 +83,30 @@ pub(super) fn adopt(flags: TableFlags) -> Vec<Step> {
     vec![step]
 }
 
-/// Changes the elements of sets and nothing else.
+/// Changes the elements of sets and nothing else. What leaves goes first: patterns of a set may not overlap.
 pub(super) fn adjust(changes: &[Change]) -> Vec<Step> {
-    let mut steps = Vec::new();
-    for change in changes {
-        // What leaves goes first: patterns of a set may not overlap.
-        if !change.removed.is_empty() {
-            let message = set::message(change.set, &change.removed);
-            steps.push(Step {
-                what: format!("delete elements of the set {}", change.set),
-                needs: Feature::SETS,
-                message: NfTablesMessage::DeleteSetElement(message),
-                flags: 0,
-            });
-        }
-        if !change.added.is_empty() {
-            steps.push(add_elements(change.set, &change.added));
-        }
-    }
+    let mut steps = shrink(changes);
+    steps.extend(grow(changes));
     steps
+}
+
+/// Adds what sets lack.
+pub(super) fn grow(changes: &[Change]) -> Vec<Step> {
+    let changes = changes.iter().filter(|change| !change.added.is_empty());
+    let steps = changes.map(|change| add_elements(change.set, &change.added));
+    steps.collect()
+}
+
+/// Deletes what sets have too much.
+pub(super) fn shrink(changes: &[Change]) -> Vec<Step> {
+    let changes = changes.iter().filter(|change| !change.removed.is_empty());
+    let steps = changes.map(|change| Step {
+        what: format!("delete elements of the set {}", change.set),
+        needs: Feature::SETS,
+        message: NfTablesMessage::DeleteSetElement(set::message(change.set, &change.removed)),
+        flags: 0,
+    });
+    steps.collect()
 }
 
 /// Removes the table.
@@ -95,13 +124,16 @@ fn table(what: &str, mut attributes: Vec<TableAttribute>) -> Step {
     }
 }
 
-fn add_set(set: &Set, id: u32) -> Step {
-    Step {
+/// Adds a set with its elements. `id` tells the sets of one transaction apart.
+fn add_set(set: &Set, id: u32) -> impl Iterator<Item = Step> {
+    let declaration = Step {
         what: format!("add the set {}", set.name),
         needs: Feature::SETS,
         message: NfTablesMessage::NewSet(set.declaration(id)),
         flags: NLM_F_CREATE,
-    }
+    };
+    let elements = (!set.elements.is_empty()).then(|| add_elements(set.name, &set.elements));
+    std::iter::once(declaration).chain(elements)
 }
 
 fn add_elements(set: &str, elements: &[Element]) -> Step {
@@ -119,6 +151,49 @@ fn delete_table() -> Step {
         needs: Feature::TABLES,
         message: NfTablesMessage::DeleteTable(TableMessage {
             attributes: vec![TableAttribute::Name(TABLE.to_owned())],
+        }),
+        flags: 0,
+    }
+}
+
+fn delete_set(set: &PresentSet) -> Step {
+    Step {
+        what: format!("delete the set {}", set.name),
+        needs: Feature::SETS,
+        message: NfTablesMessage::DeleteSet(SetMessage {
+            attributes: vec![
+                SetAttribute::Table(TABLE.to_owned()),
+                SetAttribute::Name(set.name.clone()),
+            ],
+        }),
+        flags: 0,
+    }
+}
+
+/// A request about the rules of a chain that names none of them is about all.
+fn flush_chain(chain: &PresentChain) -> Step {
+    Step {
+        what: format!("flush the chain {}", chain.name),
+        needs: Feature::TABLES,
+        message: NfTablesMessage::DeleteRule(RuleMessage {
+            attributes: vec![
+                RuleAttribute::Table(TABLE.to_owned()),
+                RuleAttribute::Chain(chain.name.clone()),
+            ],
+        }),
+        flags: 0,
+    }
+}
+
+fn delete_chain(chain: &PresentChain) -> Step {
+    Step {
+        what: format!("delete the chain {}", chain.name),
+        needs: Feature::TABLES,
+        message: NfTablesMessage::DeleteChain(ChainMessage {
+            attributes: vec![
+                ChainAttribute::Table(TABLE.to_owned()),
+                ChainAttribute::Name(chain.name.clone()),
+            ],
         }),
         flags: 0,
     }
@@ -149,6 +224,11 @@ fn add_chain(chain: &Chain) -> Step {
         message: NfTablesMessage::NewChain(ChainMessage { attributes }),
         flags: NLM_F_CREATE,
     }
+}
+
+fn add_rules(chain: &Chain) -> impl Iterator<Item = Step> {
+    let rules = chain.rules.iter();
+    rules.map(|rule| add_rule(chain.name, rule))
 }
 
 fn add_rule(chain: &str, rule: &Rule) -> Step {

@@ -18,7 +18,7 @@ use nix::ifaddrs::getifaddrs;
 use nix::sched::{CloneFlags, setns};
 use thiserror::Error;
 
-pub use own::{OWN_ADDRESSES, OWN_INTERFACE, Own};
+pub use own::{OWN_ADDRESSES, OWN_ADDRESSES_V6, OWN_INTERFACE, Own};
 
 /// Where `ip netns` and the CNI plugins of containerd and CRI-O keep named namespaces.
 const NAMED: [&str; 2] = ["/run/netns", "/var/run/netns"];
@@ -69,7 +69,7 @@ impl Vantage {
     }
 }
 
-/// The namespaces of at most `limit` pods: those that own an IPv4 address for which `is_pod` says yes. Empty where no
+/// The namespaces of at most `limit` pods: those that own an address for which `is_pod` says yes. Empty where no
 /// pod's namespace can be seen: none runs, or neither the processes of pods nor the named namespaces are visible.
 pub fn pods(limit: usize, is_pod: impl Fn(IpAddr) -> bool + Send) -> Result<Vec<Vantage>, Error> {
     on_a_thread(move || {
@@ -122,13 +122,17 @@ fn candidates() -> impl Iterator<Item = PathBuf> {
     named.chain(processes)
 }
 
-/// The IPv4 addresses of the calling thread's namespace.
+/// The addresses of the calling thread's namespace.
 fn addresses() -> Vec<IpAddr> {
     let Ok(interfaces) = getifaddrs() else {
         return Vec::new();
     };
     interfaces
-        .filter_map(|interface| Some(interface.address?.as_sockaddr_in()?.ip().into()))
+        .filter_map(|interface| {
+            let address = interface.address?;
+            let v4 = address.as_sockaddr_in().map(|v4| v4.ip().into());
+            v4.or_else(|| Some(address.as_sockaddr_in6()?.ip().into()))
+        })
         .collect()
 }
 

@@ -1,10 +1,10 @@
-//! A namespace of our own behind a veth pair, wired as the AWS VPC CNI wires a pod: a /32 address, and a route and a
-//! permanent neighbour instead of ARP. It has no name and is held by a descriptor alone, so that it vanishes, and with
+//! A namespace of our own behind a veth pair, wired as the AWS VPC CNI wires a pod: a /32 or /128 address, and a route and a
+//! permanent neighbour instead of ARP or neighbour discovery. It has no name and is held by a descriptor alone, so that it vanishes, and with
 //! it the link and its route on the node, however the process ends.
 
 use std::fs::File;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader,
     NetlinkMessage, NetlinkPayload,
 };
-use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::link::{
     InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, State,
 };
@@ -32,6 +32,9 @@ use super::{Error, Vantage, on_a_thread, within};
 /// Where the namespace's address is from: set aside for tests of networks (RFC 2544), 198.18.0.0/15. One of them has a
 /// route on the node for as long as a probe takes.
 pub const OWN_ADDRESSES: (Ipv4Addr, u8) = (Ipv4Addr::new(198, 18, 0, 0), 15);
+
+/// The same for IPv6: `2001:2::/48` (RFC 5180). Of it the last 32 bits are used.
+pub const OWN_ADDRESSES_V6: (Ipv6Addr, u8) = (Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, 0), 48);
 
 /// How the name of the link's end on the node begins; eight hexadecimal digits follow.
 pub const OWN_INTERFACE: &str = "podiam-";
@@ -53,18 +56,15 @@ pub struct Own {
 impl Own {
     /// Makes it on the node of the calling thread's namespace, with a route to `metadata` and to nothing else. `seed`
     /// chooses the names and the address: a random number, so that two agents on one node do not meet.
-    pub fn new(seed: u32, metadata: Ipv4Addr) -> Result<Self, Error> {
+    pub fn new(seed: u32, metadata: IpAddr) -> Result<Self, Error> {
         let namespace = on_a_thread(|| {
             unshare(CloneFlags::CLONE_NEWNET)?;
             File::open("/proc/thread-self/ns/net")
         })
         .map_err(Error::of("make a network namespace"))?;
-        let address = address(seed);
+        let address = address(seed, metadata);
         let own = Self {
-            vantage: Vantage {
-                namespace,
-                address: IpAddr::V4(address),
-            },
+            vantage: Vantage { namespace, address },
             interface: format!("{OWN_INTERFACE}{seed:08x}"),
         };
         own.wire(seed, address, metadata)
@@ -82,7 +82,7 @@ impl Own {
         self.vantage.address
     }
 
-    fn wire(&self, seed: u32, address: Ipv4Addr, metadata: Ipv4Addr) -> io::Result<()> {
+    fn wire(&self, seed: u32, address: IpAddr, metadata: IpAddr) -> io::Result<()> {
         let [a, b, c, d] = seed.to_be_bytes();
         // Locally administered addresses.
         let (outer, inner) = ([2, 0, a, b, c, d], [2, 1, a, b, c, d]);
@@ -116,10 +116,26 @@ impl Drop for Own {
     }
 }
 
-/// One of [`OWN_ADDRESSES`].
-fn address(seed: u32) -> Ipv4Addr {
-    let (network, length) = OWN_ADDRESSES;
-    Ipv4Addr::from_bits(network.to_bits() | (seed & (u32::MAX >> length)))
+/// One of [`OWN_ADDRESSES`] or [`OWN_ADDRESSES_V6`], of the family of `metadata`.
+fn address(seed: u32, metadata: IpAddr) -> IpAddr {
+    match metadata {
+        IpAddr::V4(_) => {
+            let (network, length) = OWN_ADDRESSES;
+            Ipv4Addr::from_bits(network.to_bits() | (seed & (u32::MAX >> length))).into()
+        }
+        IpAddr::V6(_) => {
+            let (network, _) = OWN_ADDRESSES_V6;
+            Ipv6Addr::from_bits(network.to_bits() | u128::from(seed)).into()
+        }
+    }
+}
+
+/// The family, and the length of a prefix that holds one address.
+fn family(address: IpAddr) -> (AddressFamily, u8) {
+    match address {
+        IpAddr::V4(_) => (AddressFamily::Inet, 32),
+        IpAddr::V6(_) => (AddressFamily::Inet6, 128),
+    }
 }
 
 fn veth(interface: &str, outer: [u8; 6], inner: [u8; 6], namespace: &File) -> RouteNetlinkMessage {
@@ -151,41 +167,49 @@ fn up(index: u32) -> RouteNetlinkMessage {
     RouteNetlinkMessage::SetLink(link)
 }
 
-fn own_address(index: u32, address: Ipv4Addr) -> RouteNetlinkMessage {
+fn own_address(index: u32, address: IpAddr) -> RouteNetlinkMessage {
     let mut message = AddressMessage::default();
-    message.header.family = AddressFamily::Inet;
-    message.header.prefix_len = 32;
+    (message.header.family, message.header.prefix_len) = family(address);
+    // Nobody else is there who could have it, and it is needed at once.
+    message.header.flags = AddressHeaderFlags::Nodad;
     message.header.index = index;
     message.attributes = vec![
-        AddressAttribute::Local(address.into()),
-        AddressAttribute::Address(address.into()),
+        AddressAttribute::Local(address),
+        AddressAttribute::Address(address),
     ];
     RouteNetlinkMessage::NewAddress(message)
 }
 
-fn neighbour(index: u32, address: Ipv4Addr, hardware: [u8; 6]) -> RouteNetlinkMessage {
+fn neighbour(index: u32, address: IpAddr, hardware: [u8; 6]) -> RouteNetlinkMessage {
     let mut message = NeighbourMessage::default();
-    message.header.family = AddressFamily::Inet;
+    (message.header.family, _) = family(address);
     message.header.ifindex = index;
     message.header.state = NeighbourState::Permanent;
     message.attributes = vec![
-        NeighbourAttribute::Destination(NeighbourAddress::Inet(address)),
+        NeighbourAttribute::Destination(match address {
+            IpAddr::V4(address) => NeighbourAddress::Inet(address),
+            IpAddr::V6(address) => NeighbourAddress::Inet6(address),
+        }),
         NeighbourAttribute::LinkLayerAddress(hardware.to_vec()),
     ];
     RouteNetlinkMessage::NewNeighbour(message)
 }
 
 /// A route to `address` by way of the link itself. One that is there already is somebody else's: refused.
-fn route(index: u32, address: Ipv4Addr) -> RouteNetlinkMessage {
+fn route(index: u32, address: IpAddr) -> RouteNetlinkMessage {
     let mut message = RouteMessage::default();
-    message.header.address_family = AddressFamily::Inet;
-    message.header.destination_prefix_length = 32;
+    let (family, length) = family(address);
+    message.header.address_family = family;
+    message.header.destination_prefix_length = length;
     message.header.table = RouteHeader::RT_TABLE_MAIN;
     message.header.protocol = RouteProtocol::Static;
     message.header.scope = RouteScope::Link;
     message.header.kind = RouteType::Unicast;
     message.attributes = vec![
-        RouteAttribute::Destination(RouteAddress::Inet(address)),
+        RouteAttribute::Destination(match address {
+            IpAddr::V4(address) => RouteAddress::Inet(address),
+            IpAddr::V6(address) => RouteAddress::Inet6(address),
+        }),
         RouteAttribute::Oif(index),
     ];
     RouteNetlinkMessage::NewRoute(message)
@@ -271,6 +295,7 @@ impl Netlink {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{METADATA_V4, METADATA_V6};
 
     #[test]
     fn every_seed_gives_an_address_of_the_range_that_is_set_aside() {
@@ -279,7 +304,11 @@ mod tests {
             (0x0001_0203, [198, 19, 2, 3]),
             (u32::MAX, [198, 19, 255, 255]),
         ] {
-            assert_eq!(address(seed), Ipv4Addr::from(expected));
+            assert_eq!(address(seed, METADATA_V4.into()), Ipv4Addr::from(expected));
+        }
+        for (seed, expected) in [(0, "2001:2::"), (u32::MAX, "2001:2::ffff:ffff")] {
+            let expected: IpAddr = expected.parse().unwrap();
+            assert_eq!(address(seed, METADATA_V6.into()), expected);
         }
     }
 }

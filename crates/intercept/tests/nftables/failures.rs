@@ -16,7 +16,7 @@ fn a_target_that_no_pod_could_be_brought_to_is_refused() {
         ("10.0.0.1:0", "10.0.0.1"),
     ] {
         let rules = Rules {
-            target: target.parse().unwrap(),
+            target: Some(target.parse().unwrap()),
             ..rules("")
         };
         let error = node

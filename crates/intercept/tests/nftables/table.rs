@@ -36,7 +36,7 @@ fn other_rules_replace_the_old_without_duplicates() {
     let node = Node::new();
     assert_eq!(install(&node.node, &rules("eni+")), Outcome::Created);
     let mut moved = rules("cali+");
-    moved.target = "10.0.0.1:8282".parse().unwrap();
+    moved.target = Some("10.0.0.1:8282".parse().unwrap());
     assert_eq!(install(&node.node, &moved), Outcome::Replaced);
     let table = node.node.nft("list table inet podiam");
     assert_eq!(table.matches("dnat ip to").count(), 1, "{table}");

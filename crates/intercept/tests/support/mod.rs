@@ -274,3 +274,10 @@ pub(crate) fn drop_capabilities_of_this_thread() {
     let result = unsafe { libc::syscall(libc::SYS_capset, &raw const header, &raw const none) };
     assert_eq!(result, 0, "capset: {}", io::Error::last_os_error());
 }
+
+/// Drops what conntrack has forgotten, and makes it look at packets at all: it does so only where some rule needs it.
+pub(crate) fn refuse_what_conntrack_does_not_know(node: &Namespace) {
+    node.nft("add table inet other");
+    node.nft("add chain inet other watch { type filter hook forward priority 0 ; }");
+    node.nft("add rule inet other watch ct state invalid drop");
+}

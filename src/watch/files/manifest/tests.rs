@@ -64,7 +64,8 @@ data: {spec: x}
         manifests.namespaces,
         [Namespace {
             name: "shop".into(),
-            allowed_roles: Some("[\"reader\"]".into())
+            allowed_roles: Some("[\"reader\"]".into()),
+            ..Namespace::default()
         }]
     );
     let skipped: Vec<_> = manifests
@@ -89,7 +90,7 @@ fn what_a_cluster_would_have_filled_in_has_a_default() {
         manifests.namespaces,
         [Namespace {
             name: "default".into(),
-            allowed_roles: None
+            ..Namespace::default()
         }]
     );
 }

@@ -76,7 +76,7 @@ async fn namespaces_are_asked_for_as_metadata_alone() {
             events,
             [Event::NamespacesReplaced(vec![workload::Namespace {
                 name: "shop".into(),
-                allowed_roles: None,
+                ..workload::Namespace::default()
             }])]
         );
     };
