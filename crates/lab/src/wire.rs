@@ -6,8 +6,8 @@ use std::io;
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// More than any answer of IMDS or STS; beyond it an answer is an error.
-const MAX_ANSWER: usize = 1 << 20;
+/// More than any answer of IMDS or STS, or a scrape of an agent with hundreds of roles; beyond it an answer is an error.
+const MAX_ANSWER: usize = 8 << 20;
 
 /// An answer, with every byte of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
