@@ -89,7 +89,7 @@ async fn install(client: &Client, rendered: &Rendered) {
     .await;
 }
 
-/// Runs an agent with the flags about Kubernetes that the chart gives, lets it see a pod come and go, and waits until it
+/// Runs an agent with the flags about Kubernetes that the chart gives, lets it see pods come and go, and waits until it
 /// has asked for `expected` of what it is granted.
 async fn run(
     cluster: &Cluster,
@@ -143,7 +143,19 @@ async fn run(
     };
     pods::run(&client, spec).await;
     agent.gives(address, "app-role").await;
+    // Two that claim one address are asked about.
+    pods::run(
+        &client,
+        Spec {
+            name: "twin",
+            ..spec
+        },
+    )
+    .await;
+    agent.refuses(address, 503).await;
     pods::delete(&client, release, "app").await;
+    agent.gives(address, "app-role").await;
+    pods::delete(&client, release, "twin").await;
     agent.refuses(address, 503).await;
 
     let granted = granted(rendered.only("ClusterRole"));

@@ -99,7 +99,7 @@ async fn service_accounts_are_asked_for_only_where_a_source_reads_them() {
     );
     with.not_ready(&[
         "serviceaccounts",
-        "grant the verbs get, list and watch on serviceaccounts",
+        "grant the verbs list and watch on serviceaccounts",
     ])
     .await;
     let early = with.ask(spec.ip, ROLES).await;

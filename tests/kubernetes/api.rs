@@ -39,7 +39,7 @@ async fn a_refused_right_is_told_by_verb_and_resource_in_readyz_log_and_metric_u
     ];
     let namespaces = [
         " namespaces (403)",
-        "grant the verbs get, list and watch on namespaces",
+        "grant the verbs list and watch on namespaces",
     ];
     agent.not_ready(&pods).await;
     agent.not_ready(&namespaces).await;

@@ -28,7 +28,8 @@ pub(super) enum Failure {
     )]
     Unauthorized { server: String, detail: String },
     #[error(
-        "the API server refuses to let us {verb} {resource} (403): grant the verbs get, list and watch on {resource} in a ClusterRole bound to the agent's service account; it says: {detail}"
+        "the API server refuses to let us {verb} {resource} (403): grant the verbs {} on {resource} in a ClusterRole bound to the agent's service account; it says: {detail}",
+        verbs(*.resource)
     )]
     Forbidden {
         verb: &'static str,
@@ -63,6 +64,14 @@ pub(super) enum Failure {
     Unintelligible { server: String, detail: String },
     #[error("the connection to the API server {server} failed: {detail}")]
     Broken { server: String, detail: String },
+}
+
+/// What the agent does with a resource: of two pods that claim one address it asks about each by name.
+fn verbs(resource: Resource) -> &'static str {
+    match resource {
+        Resource::Pods => "get, list and watch",
+        _ => "list and watch",
+    }
 }
 
 impl Failure {
