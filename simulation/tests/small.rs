@@ -60,7 +60,7 @@ fn all_agents_at_once_are_warm_in_little_more_than_the_quota_takes_and_no_sessio
 }
 
 #[test]
-fn agents_that_keep_to_their_share_are_hardly_ever_throttled_and_hardly_later() {
+fn agents_that_keep_to_their_exact_share_are_hardly_ever_throttled_and_pay_for_it_in_time() {
     let hasty = run(Scenario::AllAtOnce, 20.0, 1);
     let fair = run(Scenario::AllAtOnce, SHARE, 1);
     let ((_, hasty_throttled), (_, throttled)) = (calls(&hasty), calls(&fair));
@@ -68,7 +68,8 @@ fn agents_that_keep_to_their_share_are_hardly_ever_throttled_and_hardly_later() 
         throttled * 10 < hasty_throttled,
         "{throttled}, {hasty_throttled}"
     );
-    assert!(last(&fair) < last(&hasty) * 3 / 2, "{:?}", last(&fair));
+    let (fair, hasty) = (last(&fair), last(&hasty));
+    assert!(hasty < fair && fair < hasty * 2, "{fair:?}, {hasty:?}");
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! The back ends that write rules, as tests choose them: nftables, and iptables with the programs of one variant only.
 
+use std::time::{Duration, Instant};
 use std::{fmt, fs, os::unix::fs::symlink, path::PathBuf, process::Command, sync::LazyLock};
 
 use podiam_intercept::{
-    Backend, Error, Interfaces, METADATA_V4, Outcome, Rules, Status, iptables::Iptables,
-    nftables::Nftables,
+    Backend, Error, Interfaces, METADATA_V4, Outcome, Rules, Status,
+    iptables::Iptables,
+    nftables::{self, Nftables},
 };
 
 use super::{Namespace, topology::TARGET};
@@ -76,9 +78,21 @@ impl Kind {
         node.run(|| self.open().install(rules))
     }
 
+    /// Tries again while the one before still counts as the owner: a program that another test starts just then holds
+    /// that one's socket until it runs.
     pub(crate) fn install(self, node: &Namespace, rules: &Rules) -> Outcome {
-        let done = self.try_install(node, rules);
-        done.unwrap_or_else(|error| panic!("{self}: {error}"))
+        let start = Instant::now();
+        loop {
+            match self.try_install(node, rules) {
+                Ok(outcome) => return outcome,
+                Err(Error::Nftables(nftables::Error::Owned(_)))
+                    if start.elapsed() < Duration::from_secs(5) =>
+                {
+                    std::thread::yield_now();
+                }
+                Err(error) => panic!("{self}: {error}"),
+            }
+        }
     }
 
     pub(crate) fn guard(self, node: &Namespace) -> Outcome {
