@@ -1,7 +1,7 @@
 //! Which role may it have? One pure decision over a pod, what is around it, the agent's [`Rules`] and the [`Ceiling`].
 //!
-//! The role comes from the first of its sources that speaks ([`source`]); the ceiling and then the namespace's guards
-//! ([`guards`]) may refuse it. `index` asks whenever a pod or what is around it changes and keeps the answer; requests only read it. Nothing here
+//! The role comes from the first of its sources that speaks (`source`); the ceiling and then the namespace's guards
+//! (`guards`) may refuse it. `index` asks whenever a pod or what is around it changes and keeps the answer; requests only read it. Nothing here
 //! waits, asks AWS or knows addresses: a hostNetwork pod gets the answer it would get if it owned one.
 
 mod admission;

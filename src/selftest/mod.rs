@@ -1,6 +1,6 @@
 //! Whether the kernel brings pods' requests to this process: asked from where pods are, at the address that they ask.
 //!
-//! [`run`] asks every minute for something that only this process can answer, through [`probe`]; `imds` answers it with
+//! [`run`] asks every minute for something that only this process can answer, through `probe`; `imds` answers it with
 //! the [`Prover`]; /readyz, a metric and the log tell what came of it. It changes no rule.
 
 mod probe;
