@@ -256,6 +256,18 @@ async fn who_has_too_much_is_told_so_with_a_503_and_the_connection_ends() {
     let node = node(&["--max-connections-per-pod=2", "--max-requests-per-pod=5"]).await;
     let mut first = node.connect(HOG).await;
     let _second = node.connect(HOG).await;
+    // Two workers accept: who connected first need not be the first to be accepted.
+    eventually("two connections", || async {
+        let metrics = node.agent.metrics().await;
+        let open = metrics
+            .lines()
+            .find(|line| line.starts_with("podiam_connections "));
+        match open {
+            Some("podiam_connections 2") => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
     let mut third = node.connect(HOG).await;
     let refusal = third.answer().await;
     assert_eq!(
