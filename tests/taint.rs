@@ -78,6 +78,15 @@ impl Scene {
             .collect()
     }
 
+    /// All that an agent with a startup taint asks for.
+    async fn allow_everything(&self, account: &str) {
+        let resources = ["pods", "namespaces", "nodes"];
+        let verbs = ["get", "list", "watch", "patch"];
+        self.cluster
+            .allow_verbs(&self.client, account, &resources, &verbs)
+            .await;
+    }
+
     async fn is_untainted(&self) {
         eventually("a node without the startup taint", || async {
             let taints = self.taints().await;
@@ -129,15 +138,7 @@ async fn the_taint_stays_until_the_agent_is_ready_and_then_goes_alone_and_once()
     })
     .await;
     assert_eq!(scene.taints().await, [KEY, OTHER, KEY]);
-    scene
-        .cluster
-        .allow_verbs(
-            &scene.client,
-            "early",
-            &["pods", "namespaces", "nodes"],
-            &["get", "list", "watch", "patch"],
-        )
-        .await;
+    scene.allow_everything("early").await;
     agent.ready().await;
     scene.is_untainted().await;
     agent.process().logs("startup taint removed").await;
@@ -182,15 +183,7 @@ async fn a_refused_right_is_told_and_tried_again_while_the_agent_goes_on() {
         .await;
     assert_eq!(scene.taints().await, [KEY, OTHER, KEY]);
 
-    scene
-        .cluster
-        .allow_verbs(
-            &scene.client,
-            "taint",
-            &["pods", "namespaces", "nodes"],
-            &["get", "list", "watch", "patch"],
-        )
-        .await;
+    scene.allow_everything("taint").await;
     scene.is_untainted().await;
     agent.process().assert_running();
 }

@@ -239,102 +239,48 @@ fn lean_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMet
     })
 }
 
-impl kube::Resource for Pod {
-    type DynamicType = ();
-    type Scope = NamespaceResourceScope;
+/// What `kube` has to know of an object of the core API: its kind, its resource, its scope, and whether the API server is
+/// asked for metadata alone.
+macro_rules! core_resource {
+    ($object:ident, $plural:literal, $scope:ty, metadata_alone: $metadata_alone:literal) => {
+        impl kube::Resource for $object {
+            type DynamicType = ();
+            type Scope = $scope;
 
-    fn kind((): &()) -> Cow<'_, str> {
-        "Pod".into()
-    }
+            fn kind((): &()) -> Cow<'_, str> {
+                stringify!($object).into()
+            }
 
-    fn group((): &()) -> Cow<'_, str> {
-        "".into()
-    }
+            fn group((): &()) -> Cow<'_, str> {
+                "".into()
+            }
 
-    fn version((): &()) -> Cow<'_, str> {
-        "v1".into()
-    }
+            fn version((): &()) -> Cow<'_, str> {
+                "v1".into()
+            }
 
-    fn plural((): &()) -> Cow<'_, str> {
-        "pods".into()
-    }
+            fn plural((): &()) -> Cow<'_, str> {
+                $plural.into()
+            }
 
-    fn meta(&self) -> &ObjectMeta {
-        &self.metadata
-    }
+            fn metadata_api() -> bool {
+                $metadata_alone
+            }
 
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
-    }
+            fn meta(&self) -> &ObjectMeta {
+                &self.metadata
+            }
+
+            fn meta_mut(&mut self) -> &mut ObjectMeta {
+                &mut self.metadata
+            }
+        }
+    };
 }
 
-impl kube::Resource for Namespace {
-    type DynamicType = ();
-    type Scope = ClusterResourceScope;
-
-    fn kind((): &()) -> Cow<'_, str> {
-        "Namespace".into()
-    }
-
-    fn group((): &()) -> Cow<'_, str> {
-        "".into()
-    }
-
-    fn version((): &()) -> Cow<'_, str> {
-        "v1".into()
-    }
-
-    fn plural((): &()) -> Cow<'_, str> {
-        "namespaces".into()
-    }
-
-    /// The API server is asked for metadata alone.
-    fn metadata_api() -> bool {
-        true
-    }
-
-    fn meta(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
-    }
-}
-
-impl kube::Resource for ServiceAccount {
-    type DynamicType = ();
-    type Scope = NamespaceResourceScope;
-
-    fn kind((): &()) -> Cow<'_, str> {
-        "ServiceAccount".into()
-    }
-
-    fn group((): &()) -> Cow<'_, str> {
-        "".into()
-    }
-
-    fn version((): &()) -> Cow<'_, str> {
-        "v1".into()
-    }
-
-    fn plural((): &()) -> Cow<'_, str> {
-        "serviceaccounts".into()
-    }
-
-    /// The API server is asked for metadata alone.
-    fn metadata_api() -> bool {
-        true
-    }
-
-    fn meta(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
-    }
-}
+core_resource!(Pod, "pods", NamespaceResourceScope, metadata_alone: false);
+core_resource!(Namespace, "namespaces", ClusterResourceScope, metadata_alone: true);
+core_resource!(ServiceAccount, "serviceaccounts", NamespaceResourceScope, metadata_alone: true);
 
 #[cfg(test)]
 pub(super) fn test_keys() -> AnnotationKeys {

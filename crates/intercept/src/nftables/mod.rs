@@ -167,10 +167,10 @@ impl Nftables {
         // Patterns that overlap cannot be in a set at the same time. A packet may then be refused.
         if connection.transact(write::grow(&changes)).is_err() {
             let mut steps = write::adjust(&changes);
-            steps.extend(write::rewrite(present, wanted));
+            steps.extend(write::rewrite(present, wanted, &changes));
             return connection.transact(steps);
         }
-        connection.transact(write::rewrite(present, wanted))?;
+        connection.transact(write::rewrite(present, wanted, &changes))?;
         connection.transact(write::shrink(&changes))
     }
 

@@ -46,19 +46,16 @@ pub(super) fn replace(ruleset: &Ruleset, flags: TableFlags) -> Vec<Step> {
     steps
 }
 
-/// Brings about the rule set in the chains that are there, but for the elements of the sets that can stay. A packet sees
-/// the rules from before or those from after.
-pub(super) fn rewrite(present: &Table, ruleset: &Ruleset) -> Vec<Step> {
+/// Brings about the rule set in the chains that are there, but for the elements of the sets that can stay: those that
+/// `staying` names. A packet sees the rules from before or those from after.
+pub(super) fn rewrite(present: &Table, ruleset: &Ruleset, staying: &[Change]) -> Vec<Step> {
     let mut steps: Vec<_> = present.chains.iter().map(flush_chain).collect();
     let (kept, unwanted): (Vec<_>, _) = present
         .chains
         .iter()
         .partition(|found| ruleset.chains.iter().any(|chain| chain.name == found.name));
     steps.extend(unwanted.into_iter().map(delete_chain));
-    let stays = |name: &str| {
-        let mut changes = present.changes(ruleset);
-        changes.any(|change| change.set == name)
-    };
+    let stays = |name: &str| staying.iter().any(|change| change.set == name);
     let sets = present.sets.iter().filter(|found| !stays(&found.name));
     steps.extend(sets.map(delete_set));
     let sets = ruleset.sets.iter().zip(1..);
