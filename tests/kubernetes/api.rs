@@ -1,26 +1,12 @@
 //! How the API is reached, and what is told and done when it refuses or goes away.
 
 use std::process::Command;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use crate::scene::Scene;
+use crate::scene::{Scene, is_positive};
 use crate::support::agent::Agent;
-use crate::support::apiserver::Cluster;
 use crate::support::eventually;
 use crate::support::http::ROLES;
-use crate::support::moto::Moto;
 use crate::support::pods::ROLE;
-
-/// Attempts of the agent, for pods and for namespaces, after which its pauses are as long as they get.
-const LONG_OUTAGE: usize = 16;
-
-/// Whether a metric of the pods' source is there and above zero.
-fn is_positive(metrics: &str, name: &str) -> bool {
-    let start = format!("{name}{{resource=\"pods\"}} ");
-    let value = metrics.lines().find_map(|line| line.strip_prefix(&start));
-    value.is_some_and(|value| value != "0")
-}
 
 #[tokio::test]
 async fn a_refused_right_is_told_by_verb_and_resource_in_readyz_log_and_metric_until_it_is_granted()
@@ -75,64 +61,6 @@ async fn a_refused_right_is_told_by_verb_and_resource_in_readyz_log_and_metric_u
         .await;
     agent.ready().await;
     agent.gives("127.0.1.12", "app-role").await;
-}
-
-#[tokio::test]
-async fn an_api_that_is_down_at_the_start_is_waited_for_and_the_agent_is_ready_within_a_second_of_its_coming()
- {
-    let cluster = Arc::new(Cluster::prepare());
-    let agent = Agent::start(
-        &Moto::shared().await.url(),
-        &[
-            &format!("--kubeconfig={}", cluster.admin_kubeconfig().display()),
-            "--node=down",
-        ],
-    );
-    agent.not_ready(&["pods"]).await;
-    cluster.turn_away(LONG_OUTAGE).await;
-    cluster.start_apiserver().await;
-    let back = Instant::now();
-    agent.ready().await;
-    assert!(
-        back.elapsed() < Duration::from_secs(1),
-        "ready {:?} after the API server",
-        back.elapsed()
-    );
-}
-
-#[tokio::test]
-async fn known_pods_go_on_while_the_api_is_away_and_new_ones_are_known_within_a_second_of_its_return()
- {
-    let scene = Scene::of(Arc::new(Cluster::start().await), "away", &[]).await;
-    scene
-        .run("known", "127.0.1.13", &[(ROLE, "known-role")])
-        .await;
-    let agent = scene.ready(&[]).await;
-    agent.gives("127.0.1.13", "known-role").await;
-
-    scene.cluster.stop_apiserver().await;
-    agent.process().logs("not in sync").await;
-    assert_eq!(agent.ask("127.0.1.13", ROLES).await.body, "known-role");
-    assert_eq!(agent.ask("127.0.1.14", ROLES).await.status, 503);
-
-    scene.cluster.turn_away(LONG_OUTAGE).await;
-    let readyz = agent.readyz().await.unwrap();
-    assert_eq!(readyz.status, 200, "{}", readyz.body);
-    let metrics = agent.metrics().await;
-    assert!(
-        is_positive(&metrics, "podiam_source_age_seconds"),
-        "{metrics}"
-    );
-    scene.cluster.start_apiserver().await;
-    let back = Instant::now();
-    scene.run("new", "127.0.1.14", &[(ROLE, "new-role")]).await;
-    agent.gives("127.0.1.14", "new-role").await;
-    agent.ready().await;
-    assert!(
-        back.elapsed() < Duration::from_secs(1),
-        "the new pod was known {:?} after the return",
-        back.elapsed()
-    );
 }
 
 #[tokio::test]

@@ -88,3 +88,10 @@ impl Scene {
         agent
     }
 }
+
+/// Whether a metric of the pods' source is there and above zero.
+pub(crate) fn is_positive(metrics: &str, name: &str) -> bool {
+    let start = format!("{name}{{resource=\"pods\"}} ");
+    let value = metrics.lines().find_map(|line| line.strip_prefix(&start));
+    value.is_some_and(|value| value != "0")
+}
