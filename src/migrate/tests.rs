@@ -1,0 +1,1 @@
+//! The module's root and its parts together, on texts.
