@@ -12,6 +12,9 @@ pub(super) const PORT: u16 = 8181;
 /// podiam's port of metrics.
 const METRICS_PORT: u16 = 9181;
 
+/// Interfaces that pods share: Docker's, kubenet's, the CNI plugin bridge's and flannel's, kube-router's, Weave's.
+const BRIDGES: [&str; 5] = ["docker0", "cbr0", "cni0", "kube-bridge", "weave"];
+
 /// What was read of the old installation, as far as the plan needs it.
 #[derive(Clone, Debug)]
 pub(super) struct Old {
@@ -134,6 +137,28 @@ impl Draft {
         }
         if !plain.is_empty() {
             self.values.insert("extraEnv".to_owned(), plain.into());
+        }
+    }
+
+    /// Where pods share a bridge, podiam refuses them unless it may look into their network namespaces.
+    pub(super) fn look_into_bridges(&mut self) {
+        let interface = self.old.interface.clone();
+        let is_bridge = BRIDGES.contains(&interface.as_str());
+        if is_bridge && self.old.iptables {
+            self.values
+                .insert("selfTest".to_owned(), json!({ "enabled": true }));
+            self.change(Change::note(
+                "selfTest.enabled: true",
+                format!(
+                    "pods share the bridge {interface}, where an address proves nothing: podiam tells them apart by their \
+                     network namespaces, and needs SYS_ADMIN and /run/netns for it (docs/identity.md)"
+                ),
+            ));
+        } else if is_bridge || interface.is_empty() {
+            self.change(
+                Change::note("the pods' network", "is not known here: no rule that could tell it was found")
+                    .unless("where pods share a bridge (flannel, kubenet), set selfTest.enabled: without it podiam refuses them"),
+            );
         }
     }
 

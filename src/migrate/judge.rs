@@ -43,6 +43,9 @@ pub(super) fn judge(
             };
         }
     };
+    for notice in &config.notices {
+        changes.push(Change::note("podiam's parser", notice.clone()));
+    }
     let base = match (&config.roles.base, base) {
         (_, Some(base)) => Some(base.clone()),
         (Discoverable::Given(base), None) => Some(base.clone()),
@@ -106,7 +109,15 @@ fn config(flags: &BTreeMap<String, Value>) -> Result<Config, Vec<Change>> {
     let words: Vec<String> = flags
         .iter()
         .map(|(name, value)| word(name, value))
-        .chain(["--host-ip=192.0.2.1", "--node=node", "--intercept=nftables"].map(str::to_owned))
+        .chain(
+            [
+                "--host-ip=192.0.2.1",
+                "--node=node",
+                "--intercept=nftables",
+                "--state-dir=/var/lib/podiam",
+            ]
+            .map(str::to_owned),
+        )
         .collect();
     let args = AgentArgs::of_words(&words).map_err(|problem| {
         vec![Change::first(

@@ -24,10 +24,10 @@ const SWITCHES: [&str; 8] = [
 const PORT: u16 = 3100;
 
 /// The annotation by which a pod names its session.
-const SESSION_NAME: &str = "iam.amazonaws.com/session-name";
+pub(super) const SESSION_NAME: &str = "iam.amazonaws.com/session-name";
 
 /// The new values for agents and servers together, whatever of them was found.
-pub(super) fn draft(installations: &[&Installation]) -> Draft {
+pub(super) fn draft(installations: &[&Installation], names_sessions: bool) -> Draft {
     let mut draft = Draft::new("docker0");
     draft.old.port = PORT;
     let mut metrics = None;
@@ -38,7 +38,8 @@ pub(super) fn draft(installations: &[&Installation]) -> Draft {
         }
         draft.removal(&installation.what, "kiam");
     }
-    differences(&mut draft);
+    differences(&mut draft, names_sessions);
+    draft.look_into_bridges();
     draft.place_beside(metrics);
     draft
 }
@@ -193,20 +194,22 @@ fn removes_rule(draft: &mut Draft) {
 }
 
 /// What is different whatever was configured.
-fn differences(draft: &mut Draft) {
+fn differences(draft: &mut Draft, names_sessions: bool) {
     draft.same("annotations of pods: `iam.amazonaws.com/role`, `iam.amazonaws.com/external-id`");
     draft.same(
         "pods on the host's network: no rule reaches them, and they have the node's own role",
     );
     draft.same("paths and replies of the credentials, for every AWS SDK");
     draft.flag("namespace-permitted", "enforce");
-    draft.flag("session-name-key", SESSION_NAME);
     if !draft.flags.contains_key("metadata") {
         draft.flag("metadata", "none");
     }
     draft.same("the annotation `iam.amazonaws.com/permitted` of namespaces, and that without it no pod has a role \
                 (`namespace-permitted: enforce`)");
-    draft.same("the annotation `iam.amazonaws.com/session-name` of pods (`session-name-key`)");
+    if names_sessions {
+        draft.flag("session-name-key", SESSION_NAME);
+        draft.same("the annotation `iam.amazonaws.com/session-name` of pods (`session-name-key`)");
+    }
     draft.same("paths other than the credentials' are refused (`metadata: none`); `minimal` lets SDKs read the region");
     draft.change(Change::first(
         "who assumes the roles",

@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 use super::draft::{Draft, as_text, flags, says_something};
 use super::inventory::{Installation, Running, What};
 use super::report::Change;
-use crate::config::{AgentArgs, Program};
 
 /// pflag's booleans among its flags: they never take the next word.
 const SWITCHES: [&str; 11] = [
@@ -59,6 +58,7 @@ pub(super) fn draft(installation: &Installation) -> Draft {
     }
     draft.removal(&installation.what, "kube2iam");
     differences(&mut draft);
+    draft.look_into_bridges();
     draft.place_beside(metrics);
     draft
 }
@@ -271,7 +271,7 @@ fn on_delete(draft: &mut Draft) {
 /// What is different whatever was configured.
 fn differences(draft: &mut Draft) {
     draft.same("annotations of pods: `iam.amazonaws.com/role`, `iam.amazonaws.com/external-id`, or the keys that flags name");
-    draft.same("the annotation of namespaces: a JSON array of globs, matched on the whole ARN");
+    draft.same("the annotation of namespaces: a JSON array of patterns, matched on the whole ARN");
     draft.same("paths and replies of the credentials, for every AWS SDK; `/healthz`; metrics called `kube2iam_*`");
     draft.same(
         "pods on the host's network: no rule reaches them, and they have the node's own role",
@@ -332,22 +332,6 @@ fn differences(draft: &mut Draft) {
             "host.iptables: false",
             "some rule of yours brings requests to kube2iam. podiam writes rules of its own ahead of it (nftables)",
         ).unless("take your rule out at the end; it does nothing while podiam's are there"));
-    }
-    old_flags(draft);
-}
-
-/// What podiam's own parser says of the flags that are kept.
-fn old_flags(draft: &mut Draft) {
-    let words: Vec<String> = draft
-        .flags
-        .iter()
-        .map(|(name, value)| word(name, value))
-        .collect();
-    let judged = AgentArgs::of_words(&words).map(|args| args.validate(Program::Kube2iam));
-    if let Ok(Ok(config)) = judged {
-        for notice in config.notices {
-            draft.change(Change::note("podiam's parser", notice));
-        }
     }
 }
 

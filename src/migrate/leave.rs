@@ -147,7 +147,7 @@ fn conflict_of(
     }
     if let Some(without) = wanted.get(&None) {
         conflicts.push(format!(
-            "service account {account}: pods without a role run as it too, and would have one: {}",
+            "service account {account}: pods that podiam gives no role run as it too, and would have one: {}",
             titles(without)
         ));
     }

@@ -67,7 +67,11 @@ pub fn migrate(input: &Input, options: &Options) -> Result<Report, MigrateError>
     let installations = of(from);
     let mut draft = match from {
         Origin::Kube2iam => kube2iam::draft(&one_of(&installations)),
-        Origin::Kiam => kiam::draft(&installations),
+        Origin::Kiam => {
+            let names =
+                |one: &inventory::Workload| one.annotations.contains_key(kiam::SESSION_NAME);
+            kiam::draft(&installations, inventory.workloads.iter().any(names))
+        }
     };
     if let (Some(base), false) = (&options.base, names_base(&draft)) {
         draft.flag("base-role-arn", base.as_str());

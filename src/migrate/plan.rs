@@ -21,7 +21,7 @@ pub(super) fn plan(from: Origin, draft: &Draft, image: &str) -> Vec<Step> {
     steps.extend([
         prepare(image),
         first_node(old, draft, image),
-        every_node(old),
+        every_node(old, image),
         remove(old, &draft.old, draft.metrics_port()),
         left_overs(old, &draft.old),
         tighten(),
@@ -65,7 +65,7 @@ fn prepare(image: &str) -> Step {
                  --set image.repository={repository} --set-string image.tag={tag} | kubectl apply --dry-run=server --filename -"
             ),
         ],
-        check: lines(&["podiam migrate --cluster > /dev/null; echo $?   # 0: nothing is left to do before"]),
+        check: lines(&["podiam migrate --cluster | sed -n '/^## To do before/,/^## Changes/p'   # what is left to do"]),
         back: Vec::new(),
     }
 }
@@ -109,7 +109,8 @@ fn first_node(old: &str, draft: &Draft, image: &str) -> Step {
     }
 }
 
-fn every_node(old: &str) -> Step {
+fn every_node(old: &str, image: &str) -> Step {
+    let (repository, tag) = split(image);
     Step {
         title: "Then on every node".to_owned(),
         why: format!(
@@ -120,8 +121,10 @@ fn every_node(old: &str) -> Step {
         commands: vec![
             format!("kubectl label nodes --all {LABEL}=yes --overwrite"),
             "# when all are ready: without the label, so that new nodes need none".to_owned(),
-            "helm upgrade podiam deploy/helm/podiam --namespace \"$NAMESPACE\" --reuse-values --set 'nodeSelector.podiam\\.io/migrate=null'"
-                .to_owned(),
+            format!(
+                "helm upgrade podiam deploy/helm/podiam --namespace \"$NAMESPACE\" --values podiam-values.yaml \\\n  \
+                 --set image.repository={repository} --set-string image.tag={tag}"
+            ),
         ],
         check: lines(&[
             "kubectl rollout status daemonset/podiam --namespace \"$NAMESPACE\"",
