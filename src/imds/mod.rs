@@ -38,8 +38,9 @@ use limits::Shares;
 use route::{Rejection, Route};
 use token::Tokens;
 
-/// The longest a request is held back: SDKs give up after half a second (Go v2), most after one.
-const PATIENCE: Duration = Duration::from_millis(400);
+/// The longest a request is held back, so that its answer is with the client within 400 ms: the rest is the way there and
+/// back. SDKs give up after half a second (Go v2), most after one.
+const PATIENCE: Duration = Duration::from_millis(375);
 
 /// Everything that answering a pod needs.
 pub struct Imds {
