@@ -22,8 +22,9 @@ use tokio::sync::watch as channel;
 
 use crate::authorize::{Ceiling, Grant, Policy};
 use crate::clock::Clock;
-use crate::config::{Config, LogFormat};
+use crate::config::{Config, LogFormat, PodSource};
 use crate::credentials::Credentials;
+use crate::events::{self, Events};
 use crate::imds::Imds;
 use crate::imds::allow::AllowList;
 use crate::imds::token::{KeyError, Tokens};
@@ -180,6 +181,7 @@ async fn start(
 
     let sts = sessions::client(&config, &clock);
     let credentials = sessions::engine(&config.sessions, &sts, &clock, &metrics, &pods);
+    let events = tell_of(&config, &pods, &metrics);
     let identity = admission::identity(&config, pods.clone(), told_apart)?;
     let imds = Arc::new(Imds {
         pods: pods.clone(),
@@ -194,6 +196,7 @@ async fn start(
         node: config.node.clone(),
         shares: admission::shares(config.limits),
         access_log: config.logs.access,
+        events,
         metrics: Arc::clone(&metrics),
         clock: clock.clone(),
     });
@@ -252,6 +255,19 @@ fn tell_findings(config: &Config, readiness: &Readiness) {
     for finding in config.findings() {
         tracing::warn!(finding = finding.code, "{}", finding.text);
         readiness.set_finding(finding.code, Some(finding.text.to_owned()));
+    }
+}
+
+/// Where refusals are told: at the pods, where they are of a cluster.
+fn tell_of(config: &Config, pods: &Reader<Grant>, metrics: &Arc<Metrics>) -> Events {
+    match &config.pods {
+        PodSource::Kubernetes(access) if config.logs.events => {
+            let node = config.node.name.as_deref();
+            let events = Events::start(access.clone(), node, Arc::clone(metrics));
+            tokio::spawn(events::follow(pods.clone(), events.clone()));
+            events
+        }
+        _ => Events::off(),
     }
 }
 

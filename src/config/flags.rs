@@ -428,4 +428,9 @@ pub(super) struct LogFlags {
     /// Which requests are logged: all, refused (and failed) or none
     #[arg(long, value_name = "WHICH", default_value = "refused", help_heading = PODIAM)]
     pub(super) access_log: String,
+
+    /// Write an Event on a pod that is refused, with why and what to do; needs create and patch on events of the group
+    /// events.k8s.io. Never with --workloads
+    #[arg(long, env = "PODIAM_EVENTS", value_name = SWITCH, default_value = "true", help_heading = PODIAM)]
+    pub(super) events: String,
 }

@@ -401,6 +401,8 @@ pub struct Logs {
     pub level: tracing::Level,
     /// `--access-log`.
     pub access: AccessLog,
+    /// `--events`: Events on refused pods, where they are of a cluster.
+    pub events: bool,
 }
 
 /// `--log-format`.

@@ -90,6 +90,7 @@ impl LogFlags {
             log_level,
             verbose,
             access_log,
+            events,
         } = self;
         let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
         let format = check::choice(&log_format, &formats).unwrap_or_else(|| {
@@ -132,6 +133,7 @@ impl LogFlags {
             format,
             level,
             access,
+            events: check.switch("events", &events),
         }
     }
 }
