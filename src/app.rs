@@ -236,6 +236,7 @@ async fn start(
         index,
         status,
         rules_changed,
+        Arc::clone(&metrics),
     ));
 
     ports::wait_for_turn(&ports, seen, &pods, &credentials, &listening).await;
@@ -277,15 +278,20 @@ async fn watch_pods(
     index: Index<Grant>,
     status: channel::Sender<SourceStatus>,
     rules: channel::Receiver<()>,
+    metrics: Arc<Metrics>,
 ) {
     let Config {
         node,
         pods,
         annotations,
+        cri_socket,
         ..
     } = config;
-    let name = node.name.as_deref();
-    watch::run(&pods, name, &annotations, &clock, index, status, rules).await;
+    let local = watch::Local {
+        name: node.name.as_deref(),
+        runtime: cri_socket.map(|socket| watch::Runtime { socket, metrics }),
+    };
+    watch::run(&pods, local, &annotations, &clock, index, status, rules).await;
 }
 
 /// Puts the ceiling in force and follows its file. The channel's changes are those of the ceiling.

@@ -99,6 +99,11 @@ pub(super) struct PodFlags {
     /// Take pods and namespaces from this manifest, or folder of manifests, and from no cluster
     #[arg(long, value_name = "PATH", help_heading = PODIAM)]
     pub(super) workloads: Option<String>,
+
+    /// Socket of the node's container runtime, such as /run/containerd/containerd.sock: it tells pods' addresses before the
+    /// Kubernetes API does
+    #[arg(long, env = "PODIAM_CRI_SOCKET", value_name = "PATH", help_heading = PODIAM)]
+    pub(super) cri_socket: Option<String>,
 }
 
 /// Which node this is.

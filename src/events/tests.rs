@@ -13,6 +13,7 @@ fn pod(name: &str) -> Workload {
         name: name.into(),
         service_account: None,
         addresses: Vec::new(),
+        sandbox_addresses: Vec::new(),
         created_at: Timestamp::UNIX_EPOCH,
         host_network: false,
         terminal: false,
@@ -167,6 +168,7 @@ async fn each_decision_against_a_pod_is_told_once_also_those_that_were_too_many_
     // The same again is no news; another role is.
     index.apply(Seen::PodApplied(Workload {
         addresses: vec!["10.0.0.1".parse().unwrap()],
+        sandbox_addresses: Vec::new(),
         ..pod("1")
     }));
     index.publish();
