@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{IntCounterVec, IntGaugeVec, Opts};
 
 use super::register;
+use super::registry::Registry;
 
 /// The families, by resource.
 pub struct SourceMetrics {
