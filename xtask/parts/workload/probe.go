@@ -43,7 +43,11 @@ type Counts struct {
 	FirstLeak  string `json:"first_leak,omitempty"`
 	// The longest that a right answer took.
 	SlowestMillis int64 `json:"slowest_millis"`
+	// From the start of the process to the end of the first right answer.
+	FirstMillis int64 `json:"first_millis"`
 }
+
+var born = time.Now()
 
 // Tally is Counts with a lock.
 type Tally struct {
@@ -81,7 +85,9 @@ func (t *Tally) Add(path string, answer Answer, right bool) {
 		return
 	}
 	if right {
-		c.Right++
+		if c.Right++; c.Right == 1 {
+			c.FirstMillis = time.Since(born).Milliseconds()
+		}
 		c.SlowestMillis = max(c.SlowestMillis, answer.Millis)
 		return
 	}
@@ -122,13 +128,13 @@ func client(keep bool) *http.Client {
 // ask sends one request, and reads all of the answer.
 func ask(client *http.Client, method, path, token string) Answer {
 	started := time.Now()
-	answer := try(client, method, path, token)
+	answer := try(client, method, imds, path, token)
 	answer.Millis = time.Since(started).Milliseconds()
 	return answer
 }
 
-func try(client *http.Client, method, path, token string) Answer {
-	request, err := http.NewRequest(method, imds+path, bytes.NewReader(nil))
+func try(client *http.Client, method, server, path, token string) Answer {
+	request, err := http.NewRequest(method, server+path, bytes.NewReader(nil))
 	if err != nil {
 		return Answer{Error: err.Error()}
 	}

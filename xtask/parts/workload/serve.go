@@ -5,19 +5,19 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"time"
 )
 
-// serve starts the probers and answers the story's questions: /counts, /reset, /identity, and /ask?path=, which uses a
-// session of IMDSv2.
+// serve starts the probers and answers the story's questions: /counts, /reset, /identity, /ask?path= of the metadata
+// service with a session of IMDSv2, /reach?address= of anybody else.
 func serve() {
 	tally := &Tally{}
-	if os.Getenv("PROBE") != "off" {
-		go probe(tally, false)
-		go probe(tally, true)
-	}
+	go probe(tally, false)
+	go probe(tally, true)
 	http.HandleFunc("/counts", func(w http.ResponseWriter, _ *http.Request) { write(w, tally.Snapshot(false)) })
 	http.HandleFunc("/reset", func(w http.ResponseWriter, _ *http.Request) { write(w, tally.Snapshot(true)) })
 	http.HandleFunc("/identity", func(w http.ResponseWriter, _ *http.Request) { write(w, whoAmI()) })
+	http.HandleFunc("/reach", func(w http.ResponseWriter, r *http.Request) { write(w, reach(r.URL.Query().Get("address"))) })
 	http.HandleFunc("/ask", func(w http.ResponseWriter, r *http.Request) {
 		client := client(false)
 		token := ask(client, http.MethodPut, "/latest/api/token", "")
@@ -29,6 +29,13 @@ func serve() {
 	})
 	fmt.Fprintln(os.Stderr, http.ListenAndServe(":8080", nil))
 	os.Exit(1)
+}
+
+// reach asks an address for what the metadata service would be asked for.
+func reach(address string) Answer {
+	client := client(false)
+	client.Timeout = 2 * time.Second
+	return try(client, http.MethodGet, "http://"+address, credentials, "")
 }
 
 func write(w http.ResponseWriter, value any) {

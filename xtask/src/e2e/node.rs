@@ -105,7 +105,7 @@ impl Node {
     }
 
     /// Takes its power away: every process dies, its network and all rules go. What is on its disk stays.
-    pub(super) fn cut_power(&mut self) -> Result<()> {
+    pub(super) fn cut_power(&mut self, site: &Namespace) -> Result<()> {
         let Some((network, mut child)) = self.running.take() else {
             return Ok(());
         };
@@ -113,7 +113,13 @@ impl Node {
         kill(Pid::from_raw(self.init(&child)?), Signal::SIGKILL)?;
         child.wait()?;
         drop(network);
-        Ok(())
+        // The kernel takes links of a namespace that is gone away some time later.
+        Ok(site.ip(&format!("link delete {NAME}"))?)
+    }
+
+    /// Whether it was started and not stopped.
+    pub(super) fn is_on(&self) -> bool {
+        self.running.is_some()
     }
 
     /// The node's process 1, as this namespace numbers it.

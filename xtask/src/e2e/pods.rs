@@ -83,6 +83,8 @@ pub(super) struct Counts {
     pub(super) first_other: Option<String>,
     pub(super) first_leak: Option<String>,
     pub(super) slowest_millis: u64,
+    /// From the pod's start to its first right answer, unless it was reset.
+    pub(super) first_millis: u64,
 }
 
 /// What AWS's SDK found out about itself.
@@ -93,6 +95,9 @@ pub(super) struct Identity {
     pub(super) source: String,
     pub(super) error: String,
     pub(super) millis: u64,
+    /// What a prober beside it saw, in a Job.
+    pub(super) asked: u64,
+    pub(super) leaks: u64,
 }
 
 /// An answer of the metadata service.
@@ -134,6 +139,11 @@ impl Pod {
     /// What the metadata service tells it, with IMDSv2.
     pub(super) fn ask(&self, path: &str) -> Result<Told> {
         self.get(&format!("/ask?path={path}"))
+    }
+
+    /// What somebody else (`address:port`) tells it.
+    pub(super) fn reach(&self, address: &str) -> Result<Told> {
+        self.get(&format!("/reach?address={address}"))
     }
 
     /// Waits until it has counted so many answers since the last reset.

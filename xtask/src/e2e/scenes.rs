@@ -143,6 +143,9 @@ fn act(
             Ok(folder) => report.fact("evidence", &folder.display().to_string()),
             Err(error) => report.broken(&error.context("the evidence cannot be kept")),
         }
+        if let Err(error) = stage.mend() {
+            report.broken(&error.context("what the scene left cannot be mended"));
+        }
     }
     if let Err(error) = stage.clear(&[name]) {
         report.broken(&error);

@@ -146,6 +146,7 @@ impl<'p> Site<'p> {
             folder: self.plan.folder.clone(),
             stage: self.stage,
             pods: Vec::new(),
+            past: (0, 0),
             seen: 0,
         };
         stage.node_is_ready()?;

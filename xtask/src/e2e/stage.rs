@@ -37,6 +37,8 @@ pub(super) struct Stage {
     pub(super) stage: PathBuf,
     /// The scene's pods that ask all the time.
     pub(super) pods: Vec<Pod>,
+    /// What was asked and what leaked in pods that are no more.
+    pub(super) past: (u64, u64),
     /// How much of IMDS's log earlier scenes have judged.
     pub(super) seen: usize,
 }
@@ -111,7 +113,7 @@ impl Stage {
 
     /// The two counts of leaks: what pods were answered, and who got to the real metadata service.
     pub(super) fn leaks(&self, report: &mut Report) -> Result<()> {
-        let (mut asked, mut leaks, mut first) = (0, 0, None);
+        let ((mut asked, mut leaks), mut first) = (self.past, None);
         for pod in &self.pods {
             let counts = pod.counts()?;
             asked += counts.asked;
@@ -145,9 +147,19 @@ impl Stage {
             .count()
     }
 
+    /// Brings node and release back to what the next scene expects.
+    pub(super) fn mend(&mut self) -> Result<()> {
+        if !self.node.is_on() {
+            self.node.boot(&self.network, None)?;
+        }
+        self.node_is_ready()?;
+        self.helm(&json!({}))
+    }
+
     /// Ends a scene: its pods go, and what IMDS was asked is judged.
     pub(super) fn clear(&mut self, namespaces: &[&str]) -> Result<()> {
         self.pods.clear();
+        self.past = (0, 0);
         for namespace in namespaces {
             self.kubectl.run(&[
                 "delete",

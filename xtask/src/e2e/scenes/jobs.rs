@@ -53,7 +53,7 @@ pub(super) fn play(stage: &mut Stage, report: &mut Report) -> Result<()> {
         if let Some(other) = found.iter().find(|pod| !pod.has(role)) {
             report.fact("the first", &format!("{}: {}", other.name, other.message));
         }
-        let mut times: Vec<u64> = found.iter().map(|pod| pod.millis).collect();
+        let mut times: Vec<u64> = found.iter().map(|pod| pod.identity.millis).collect();
         times.sort_unstable();
         let at = |share: usize| {
             times
@@ -70,6 +70,8 @@ pub(super) fn play(stage: &mut Stage, report: &mut Report) -> Result<()> {
             ),
         );
         for pod in found {
+            stage.past.0 += pod.identity.asked;
+            stage.past.1 += pod.identity.leaks;
             addresses.entry(pod.address).or_default().insert(role);
         }
         done?;
@@ -91,7 +93,7 @@ struct Outcome {
     name: String,
     address: String,
     message: String,
-    millis: u64,
+    identity: pods::Identity,
 }
 
 impl Outcome {
@@ -99,11 +101,10 @@ impl Outcome {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let message =
             text(&pod["status"]["containerStatuses"][0]["state"]["terminated"]["message"]);
-        let identity: pods::Identity = serde_json::from_str(&message).unwrap_or_default();
         Self {
             name: text(&pod["metadata"]["name"]),
             address: text(&pod["status"]["podIP"]),
-            millis: identity.millis,
+            identity: serde_json::from_str(&message).unwrap_or_default(),
             message,
         }
     }

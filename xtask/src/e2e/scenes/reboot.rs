@@ -26,7 +26,7 @@ pub(super) fn play(stage: &mut Stage, report: &mut Report) -> Result<()> {
         "off, and on; `podiam intercept guard` runs before kubelet",
     );
     let started = Instant::now();
-    stage.node.cut_power()?;
+    stage.node.cut_power(&stage.network)?;
     stage.node.boot(&stage.network, None)?;
     for name in names {
         wait::until("the pods' next life", Duration::from_secs(120), || {

@@ -2,9 +2,9 @@
 
 use anyhow::Result;
 
+use super::super::node;
 use super::super::pods::{CREDENTIALS, Pod};
 use super::super::stage::Stage;
-use crate::progress::human;
 use crate::report::{Report, gist};
 
 const NAMESPACE: &str = "roles";
@@ -39,6 +39,13 @@ pub(super) fn play(stage: &mut Stage, report: &mut Report) -> Result<()> {
     );
 
     for pod in [&reader, &writer, &nobody] {
+        let first = pod.until("right answers", |counts| counts.right > 5)?;
+        let until_then = format!(
+            "{} ms after the pod's start; before, {:?}",
+            first.first_millis, first.others
+        );
+        report.fact("first answer", &until_then);
+        pod.reset()?;
         let counts = pod.asked(50)?;
         report.expect(
             counts.right == counts.asked,
@@ -49,6 +56,13 @@ pub(super) fn play(stage: &mut Stage, report: &mut Report) -> Result<()> {
             ),
         );
     }
+    report.subject(&reader.name, "asks the agent's port itself");
+    let door = reader.reach(&format!("{}:8181", node::ADDRESS))?;
+    report.expect(
+        door.status == 0,
+        "no answer",
+        &format!("{} {}", door.error, gist(&door.body)),
+    );
     stage.leaks(report)
 }
 
@@ -58,10 +72,8 @@ pub(super) fn has(report: &mut Report, pod: &Pod, role: &str) -> Result<()> {
     let whose = format!("arn:aws:sts::123456789012:assumed-role/{role}/");
     let said = if identity.error.is_empty() {
         format!(
-            "{} ({}, {})",
-            identity.arn,
-            identity.source,
-            human(std::time::Duration::from_millis(identity.millis))
+            "{} ({}, {} ms)",
+            identity.arn, identity.source, identity.millis
         )
     } else {
         identity.error.clone()

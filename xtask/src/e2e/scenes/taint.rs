@@ -18,7 +18,7 @@ pub(super) fn play(stage: &mut Stage, report: &mut Report) -> Result<()> {
         "helm upgrade podiam deploy/helm/podiam --set startupTaint={TAINT}"
     ));
     stage.helm(&json!({"startupTaint": TAINT}))?;
-    stage.node.cut_power()?;
+    stage.node.cut_power(&stage.network)?;
     stage.kubectl.run(&["delete", "node", node::NAME])?;
     let mut template = pods::template(Some("reader"), "job", &[]);
     template["spec"]["restartPolicy"] = json!("Never");
