@@ -41,6 +41,8 @@ pub mod handover;
 
 pub mod taint;
 
+pub mod events;
+
 pub mod selftest;
 
 pub mod interception;

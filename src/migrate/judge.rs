@@ -166,6 +166,7 @@ fn decide(
         name: found.name.as_str().into(),
         service_account: Some(found.account.as_str().into()),
         addresses: Vec::new(),
+        sandbox_addresses: Vec::new(),
         created_at: Timestamp::UNIX_EPOCH,
         host_network: found.host_network,
         terminal: false,
