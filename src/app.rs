@@ -20,6 +20,7 @@ use podiam_iam::CompleteError;
 use thiserror::Error;
 use tokio::sync::watch as channel;
 
+use crate::admin::{About, Admin};
 use crate::authorize::{Ceiling, Grant, Policy};
 use crate::clock::Clock;
 use crate::config::{Config, LogFormat};
@@ -154,7 +155,15 @@ async fn start(
     let prover = Arc::new(Prover::new()?);
     let answers = Arc::new(OnceLock::new());
     let ports = ports::bind(&config.listen)?;
-    ports::serve_admin(&config, &readiness, &metrics, &answers, &drain)?;
+    let (status, seen) = channel::channel(SourceStatus::expecting(&config.annotations));
+    let admin = Admin {
+        readiness: readiness.clone(),
+        metrics: Arc::clone(&metrics),
+        imds: Arc::clone(&answers),
+        debug_store: config.listen.debug_store,
+        about: About::new(&config, clock.clone(), seen.clone()),
+    };
+    ports::serve_admin(&config.listen, admin, &drain)?;
 
     // Registered before anything is waited for, so that /readyz never says "ok" too early.
     let pods_known = readiness.condition("pods");
@@ -220,7 +229,6 @@ async fn start(
         Arc::clone(&metrics),
     ));
     tokio::spawn(check_node_credentials(sts, node_credentials));
-    let (status, seen) = channel::channel(SourceStatus::expecting(&config.annotations));
     tokio::spawn(report::source(
         seen.clone(),
         pods_known,

@@ -7,6 +7,7 @@ mod admission;
 mod agent;
 mod iam;
 mod intercept;
+mod status;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -39,6 +40,9 @@ enum Command {
     /// Write, show or remove the rules that bring pods' requests to the agent
     #[command(subcommand)]
     Intercept(Box<intercept::Command>),
+
+    /// Show how a running agent and its pods stand: roles, reasons, credentials, requests
+    Status(status::StatusArgs),
 
     /// Make and check the IAM policies that keep pods apart; asks nothing of AWS
     #[command(subcommand)]
@@ -95,6 +99,7 @@ pub fn run(words: Vec<OsString>) -> ExitCode {
         Ok(Command::Agent(args)) => agent::run(*args, program),
         Ok(Command::AdmissionPolicy(args)) => admission::run(*args),
         Ok(Command::Intercept(command)) => intercept::run(*command),
+        Ok(Command::Status(args)) => status::run(&args),
         Ok(Command::Iam(command)) => iam::run(&command, said),
         Ok(Command::Completions { shell }) => completions(shell),
         // Also how --help and --version end: clap knows which of its errors are none.
