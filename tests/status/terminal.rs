@@ -46,7 +46,11 @@ impl Terminal {
         }
         own.stdin(stdio()).stdout(stdio()).stderr(stdio());
         let child = own.spawn().unwrap();
-        let screen = Arc::new(Mutex::new(vt100::Parser::new(rows, columns, 0)));
+        let screen = Arc::new(Mutex::new(vt100::Parser::new(
+            rows.try_into().unwrap(),
+            columns.try_into().unwrap(),
+            0,
+        )));
         let keys = File::from(pty.master);
         let (mut output, parser) = (keys.try_clone().unwrap(), Arc::clone(&screen));
         std::thread::spawn(move || {

@@ -22,7 +22,7 @@ async fn it_follows_the_agent_through_a_restart_and_gives_the_terminal_back_on_c
     let mut scene = Scene::new(&manifests()).await;
     scene.settled().await;
     let mut terminal = Terminal::start(&watch(&scene, &[]), 40, 120);
-    let text = terminal.shows(&["ready", "ledger-0", "sts-refused"]).await;
+    let text = terminal.shows(&["ready", "ledger-0", "sts-refused:"]).await;
     assert!(
         text.lines().all(|line| line.chars().count() <= 120),
         "{text}"

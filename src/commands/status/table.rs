@@ -24,6 +24,9 @@ const GOOD: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::Red.on_default().bold();
 const WARN: Style = AnsiColor::Yellow.on_default();
 
+/// The reason of a pod whose credentials are on their way, as the column of credentials shows.
+const PENDING: &str = "credentials-pending";
+
 /// Between two columns.
 const GAP: usize = 2;
 /// What a column that was cut may not get below.
@@ -164,20 +167,24 @@ fn pods(out: &mut String, pods: &[PodStatus], look: Look) {
     print_row(out, &heads, &widths, look);
     for (pod, row) in pods.iter().zip(&rows) {
         print_row(out, row, &widths, look);
-        let style = match pod.state {
-            PodState::Refused => PLAIN,
-            _ => QUIET,
-        };
-        if let Some(reason) = pod
-            .reason
-            .as_ref()
-            .filter(|_| pod.state != PodState::NoRole)
-        {
-            explain(out, &reason.text, style, look);
+        if let Some(told) = below(pod) {
+            explain(out, &told, PLAIN, look);
         }
         for Told { code, text } in &pod.audited {
             explain(out, &format!("audit: {code}: {text}"), WARN, look);
         }
+    }
+}
+
+/// What is to be said below a pod's row: why it gets nothing, unless it asks for nothing, or the row says it already.
+fn below(pod: &PodStatus) -> Option<String> {
+    let Told { code, text } = pod.reason.as_ref()?;
+    match (pod.state, &pod.role_name) {
+        (PodState::NoRole, _) => None,
+        (PodState::Waiting, Some(_)) if code == PENDING => None,
+        (_, Some(_)) => Some(format!("{code}: {text}")),
+        // The code stands in the row, in the role's place.
+        (_, None) => Some(text.clone()),
     }
 }
 
@@ -194,11 +201,7 @@ fn row(pod: &PodStatus) -> Vec<Cell> {
         _ => style,
     };
     let code = pod.reason.as_ref().map(|reason| reason.code.as_str());
-    let role = match (pod.state, &pod.role_name, code) {
-        (PodState::Served, Some(role), _) | (_, Some(role), None) => role.clone(),
-        (_, _, Some(code)) => code.to_owned(),
-        (_, None, None) => "-".to_owned(),
-    };
+    let role = pod.role_name.as_deref().or(code).unwrap_or("-");
     let address = pod.addresses.first().map(ToString::to_string);
     let (held, held_style) = credentials(pod);
     let cell = |text: &str, style| Cell {
@@ -210,7 +213,7 @@ fn row(pod: &PodStatus) -> Vec<Cell> {
         cell(&pod.namespace, strong),
         cell(&pod.name, strong),
         cell(address.as_deref().unwrap_or("-"), QUIET),
-        cell(&role, strong),
+        cell(role, strong),
         cell(pod.source.as_deref().unwrap_or("-"), QUIET),
         cell(&held, held_style),
         cell(&pod.requests.to_string(), PLAIN),
