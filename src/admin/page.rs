@@ -12,7 +12,7 @@ use hyper::header::{
     X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 
-use super::status::{AgentStatus, CredentialState, PodState, PodStatus, Status, span};
+use super::status::{AgentStatus, CredentialState, PodState, PodStatus, Status, minutes, span};
 use super::{Reply, document, text};
 
 /// The page's only style. It stands in the page, and the policy names it by its digest.

@@ -245,6 +245,19 @@ impl Status {
     }
 }
 
+impl PodStatus {
+    /// Why it gets nothing, unless its other fields say as much: credentials are on their way, or it is a pod of the node's
+    /// network that asks for none.
+    pub fn why(&self) -> Option<&Told> {
+        let says_more = |reason: &&Told| match self.state {
+            PodState::Waiting => reason.code != "credentials-pending" || self.role.is_none(),
+            PodState::NoRole => !self.host_network,
+            PodState::Served | PodState::Refused | PodState::Unknown => true,
+        };
+        self.reason.as_ref().filter(says_more)
+    }
+}
+
 impl AgentStatus {
     /// The age in seconds of the oldest view; `None` while one was never read.
     pub fn view_age(&self) -> Option<u64> {
@@ -314,6 +327,14 @@ pub fn span(seconds: u64) -> String {
         60..3600 => pair(minutes, "min", seconds % 60, "s"),
         3600..86_400 => pair(hours, "h", minutes % 60, "min"),
         _ => pair(days, "d", hours % 24, "h"),
+    }
+}
+
+/// What is left of a life, without the seconds as long as there are minutes: they change with every look.
+pub fn minutes(seconds: u64) -> String {
+    match seconds {
+        0..60 => span(seconds),
+        _ => span(seconds / 60 * 60),
     }
 }
 

@@ -6,7 +6,9 @@ use std::fmt::Write as _;
 use anstyle::{AnsiColor, Style};
 use unicode_width::UnicodeWidthStr;
 
-use crate::admin::status::{AgentStatus, CredentialState, PodState, PodStatus, Status, Told, span};
+use crate::admin::status::{
+    AgentStatus, CredentialState, PodState, PodStatus, Status, Told, minutes, span,
+};
 
 /// What the text is for.
 #[derive(Clone, Copy, Debug)]
@@ -23,9 +25,6 @@ const QUIET: Style = Style::new().dimmed();
 const GOOD: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::Red.on_default().bold();
 const WARN: Style = AnsiColor::Yellow.on_default();
-
-/// The reason of a pod whose credentials are on their way, as the column of credentials shows.
-const PENDING: &str = "credentials-pending";
 
 /// Between two columns.
 const GAP: usize = 2;
@@ -176,15 +175,13 @@ fn pods(out: &mut String, pods: &[PodStatus], look: Look) {
     }
 }
 
-/// What is to be said below a pod's row: why it gets nothing, unless it asks for nothing, or the row says it already.
+/// What is to be said below a pod's row. Of those who ask for nothing there is nothing to be said.
 fn below(pod: &PodStatus) -> Option<String> {
-    let Told { code, text } = pod.reason.as_ref()?;
-    match (pod.state, &pod.role_name) {
-        (PodState::NoRole, _) => None,
-        (PodState::Waiting, Some(_)) if code == PENDING => None,
-        (_, Some(_)) => Some(format!("{code}: {text}")),
+    let Told { code, text } = pod.why().filter(|_| pod.state != PodState::NoRole)?;
+    match pod.role_name {
+        Some(_) => Some(format!("{code}: {text}")),
         // The code stands in the row, in the role's place.
-        (_, None) => Some(text.clone()),
+        None => Some(text.clone()),
     }
 }
 
@@ -237,14 +234,6 @@ fn credentials(pod: &PodStatus) -> (String, Style) {
     match held.left_seconds {
         Some(left) if left > 0 => (format!("{name}, {}", minutes(left)), style),
         _ => (name.to_owned(), style),
-    }
-}
-
-/// A remaining life without what changes with every look.
-fn minutes(seconds: u64) -> String {
-    match seconds {
-        0..60 => span(seconds),
-        _ => span(seconds / 60 * 60),
     }
 }
 
