@@ -20,7 +20,7 @@ use podiam_iam::CompleteError;
 use thiserror::Error;
 use tokio::sync::watch as channel;
 
-use crate::admin::{About, Admin};
+use crate::admin::About;
 use crate::authorize::{Ceiling, Grant, Policy};
 use crate::clock::Clock;
 use crate::config::{Config, LogFormat};
@@ -156,14 +156,8 @@ async fn start(
     let answers = Arc::new(OnceLock::new());
     let ports = ports::bind(&config.listen)?;
     let (status, seen) = channel::channel(SourceStatus::expecting(&config.annotations));
-    let admin = Admin {
-        readiness: readiness.clone(),
-        metrics: Arc::clone(&metrics),
-        imds: Arc::clone(&answers),
-        debug_store: config.listen.debug_store,
-        about: About::new(&config, clock.clone(), seen.clone()),
-    };
-    ports::serve_admin(&config.listen, admin, &drain)?;
+    let about = About::new(&config, clock.clone(), seen.clone());
+    ports::serve_admin(&config, about, &readiness, &metrics, &answers, &drain)?;
 
     // Registered before anything is waited for, so that /readyz never says "ok" too early.
     let pods_known = readiness.condition("pods");

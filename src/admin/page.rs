@@ -43,6 +43,7 @@ struct Page<'a> {
     node: &'a str,
     time: String,
     view: String,
+    identity: String,
     missing: Vec<(&'a str, &'a str)>,
     counts: Counts,
     /// By namespace.
@@ -79,6 +80,7 @@ fn render(mut status: Status, view: View) -> Result<String, askama::Error> {
         served: status.count(PodState::Served),
         no_role: status.count(PodState::NoRole),
     };
+    let identity = status.identity_in_words();
     status.keep(None, view.only_refused);
     let Status { agent, pods } = &status;
     let groups = pods.chunk_by(|a, b| a.namespace == b.namespace);
@@ -87,6 +89,7 @@ fn render(mut status: Status, view: View) -> Result<String, askama::Error> {
         node: agent.node.as_deref().unwrap_or("every node"),
         time: agent.time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
         view: view_of_the_cluster(agent),
+        identity,
         missing: agent.missing().collect(),
         counts,
         groups: groups
@@ -202,3 +205,6 @@ fn whose(source: &str) -> &str {
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -243,6 +243,25 @@ impl Status {
     pub fn count(&self, state: PodState) -> usize {
         self.pods.iter().filter(|pod| pod.state == state).count()
     }
+
+    /// By what how many pods are told apart, in a few words. Those of the node's network are not.
+    pub fn identity_in_words(&self) -> String {
+        let pods = self.pods.iter().filter(|pod| !pod.host_network);
+        let known: Vec<&str> = pods.filter_map(|pod| pod.known_by.as_deref()).collect();
+        let ways = ["link", "namespace", "address"]
+            .into_iter()
+            .filter_map(|way| {
+                let count = known.iter().filter(|known| **known == way).count();
+                (count > 0).then(|| format!("{count} by {way}"))
+            });
+        let ways: Vec<String> = ways.collect();
+        let mode = &self.agent.identity;
+        if ways.is_empty() {
+            mode.clone()
+        } else {
+            format!("{mode}, pods known: {}", ways.join(", "))
+        }
+    }
 }
 
 impl PodStatus {

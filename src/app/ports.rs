@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -10,14 +10,15 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::AppError;
-use crate::admin::{self, Admin};
+use crate::admin::{self, About, Admin};
 use crate::authorize::Grant;
-use crate::config::Listen;
+use crate::config::{Config, Listen};
 use crate::credentials::Credentials;
 use crate::handover::Port;
 use crate::imds::{Imds, server};
 use crate::index::Reader;
-use crate::lifecycle::{Condition, Drain};
+use crate::lifecycle::{Condition, Drain, Readiness};
+use crate::metrics::Metrics;
 use crate::watch::SourceStatus;
 
 /// Between two looks at whether it is this process's turn to answer pods.
@@ -64,8 +65,22 @@ pub(super) async fn wait_for_turn(
 
 /// Serves the admin socket from now on. Its address is one that somebody else may not have; that the same port of
 /// loopback is another program's is a finding and not the end: whoever asks there can ask here.
-pub(super) fn serve_admin(listen: &Listen, admin: Admin, drain: &Drain) -> Result<(), AppError> {
-    let admin = Arc::new(admin);
+pub(super) fn serve_admin(
+    config: &Config,
+    about: About,
+    readiness: &Readiness,
+    metrics: &Arc<Metrics>,
+    answers: &Arc<OnceLock<Arc<Imds>>>,
+    drain: &Drain,
+) -> Result<(), AppError> {
+    let listen = &config.listen;
+    let admin = Arc::new(Admin {
+        readiness: readiness.clone(),
+        metrics: Arc::clone(metrics),
+        imds: Arc::clone(answers),
+        debug_store: listen.debug_store,
+        about,
+    });
     let failed = AppError::listen(listen.admin, "administration", "--metrics-port");
     listen_for_admin(listen.admin, &admin, drain).map_err(failed)?;
     if let Some(address) = listen.admin_loopback
@@ -76,7 +91,7 @@ pub(super) fn serve_admin(listen: &Listen, admin: Admin, drain: &Drain) -> Resul
             listen.admin
         );
         tracing::warn!(finding = LOOPBACK_TAKEN, "{text}");
-        admin.readiness.set_finding(LOOPBACK_TAKEN, Some(text));
+        readiness.set_finding(LOOPBACK_TAKEN, Some(text));
     }
     Ok(())
 }

@@ -154,11 +154,16 @@ impl Browser {
         )
     }
 
-    /// A picture of the whole page, in [`pictures`].
+    /// A picture of the whole page, in [`pictures`]. A small one if it is to be a WebP.
     pub(crate) fn picture(&mut self, name: &str) -> PathBuf {
         let (width, height) = self.extent();
         let clip = json!({"x": 0, "y": 0, "width": width, "height": height, "scale": 1});
-        let order = json!({"format": "png", "optimizeForSpeed": false, "captureBeyondViewport": true, "clip": clip});
+        let mut order = match name.rsplit('.').next() {
+            Some("webp") => json!({"format": "webp", "quality": 60}),
+            _ => json!({"format": "png"}),
+        };
+        order["captureBeyondViewport"] = true.into();
+        order["clip"] = clip;
         let picture = self.order("Page.captureScreenshot", order);
         let file = pictures().join(name);
         let bytes = STANDARD.decode(picture["data"].as_str().unwrap()).unwrap();

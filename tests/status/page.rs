@@ -6,6 +6,10 @@ use crate::browser::{Browser, Eyes};
 use crate::scene::{Scene, address, ask, manifests};
 use crate::support::manifest;
 
+/// A window, and a phone, in CSS pixels.
+const WIDE: u32 = 1000;
+const PHONE: u32 = 390;
+
 const URL: &str = "http://127.0.0.1:9181/status";
 
 /// Width and height, as the picture's own header has them.
@@ -92,10 +96,10 @@ async fn a_browser_shows_every_pod_with_its_role_or_reason_in_light_and_dark_wid
     assert!(!dom.contains("<script"), "{dom}");
 
     for (name, dark, width) in [
-        ("light.png", false, 1000),
-        ("dark.png", true, 1000),
-        ("light-phone.png", false, 390),
-        ("dark-phone.png", true, 390),
+        ("light.png", false, WIDE),
+        ("dark.png", true, WIDE),
+        ("light-phone.png", false, PHONE),
+        ("dark-phone.png", true, PHONE),
     ] {
         browser.look(Eyes { dark, width });
         let (laid_out, height) = browser.extent();
@@ -112,6 +116,9 @@ async fn a_browser_shows_every_pod_with_its_role_or_reason_in_light_and_dark_wid
             "{}",
             png.display()
         );
+        if width == WIDE {
+            browser.picture(&name.replace(".png", ".webp"));
+        }
         let spoken = browser.spoken();
         let says =
             |role: &str, name: &str| spoken.iter().any(|it| it.0 == role && it.1.contains(name));

@@ -13,6 +13,7 @@ mod fuzz;
 mod image;
 mod parts;
 mod progress;
+mod screenshots;
 mod simulate;
 mod test;
 
@@ -43,6 +44,8 @@ enum Xtask {
     Fuzz(fuzz::Args),
     /// Writes deploy/kubernetes/podiam.yaml out of the Helm chart
     Chart,
+    /// Takes the pictures of the status page in docs/, in headless Chromium
+    Screenshots,
     /// Builds the container image into dist/, without a Docker daemon
     Image(image::Args),
     /// Fetches and builds the real parts that the tests run (`test` does so by itself)
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Xtask::Simulate(args) => simulate::run(&args),
         Xtask::Fuzz(args) => fuzz::run(&args),
         Xtask::Chart => chart::run(),
+        Xtask::Screenshots => screenshots::run(),
         Xtask::Image(args) => image::run(&args),
         Xtask::Parts => fetch_parts(),
     };

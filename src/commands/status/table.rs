@@ -104,20 +104,18 @@ pub(super) fn draw_stale(note: &str, last: Option<&Status>, look: Look) -> Strin
 fn header(out: &mut String, status: &Status, look: Look) {
     let agent = &status.agent;
     let (word, style) = if agent.ready {
-        ("ready", GOOD)
+        ("ready", BOLD)
     } else {
         ("NOT READY", BAD)
     };
-    let node = agent.node.as_deref().unwrap_or("every node");
     let first = format!(
-        "podiam {} on {}: {}, up {}; {}",
-        clean(&agent.version),
-        clean(node),
-        paint(word, style, look),
+        "podiam {} on {}: {word}, up {}; {}",
+        agent.version,
+        agent.node.as_deref().unwrap_or("every node"),
         span(agent.uptime_seconds),
         view(agent),
     );
-    let _ = writeln!(out, "{first}");
+    line(out, &first, style, look);
     for (name, missing) in agent.missing() {
         line(out, &format!("  {name}: {missing}"), BAD, look);
     }
@@ -128,7 +126,7 @@ fn header(out: &mut String, status: &Status, look: Look) {
     let facts = format!(
         "interception {}; identity {}; STS {}",
         agent.interception_in_words(),
-        agent.identity,
+        status.identity_in_words(),
         agent.sts_in_words(),
     );
     line(out, &facts, PLAIN, look);
