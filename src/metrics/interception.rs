@@ -81,7 +81,8 @@ mod tests {
 
     #[test]
     fn what_was_reported_can_be_read_again() {
-        let metrics = InterceptionMetrics::new(&Registry::new()).unwrap();
+        let all = super::super::Metrics::new().unwrap();
+        let metrics = &all.interception;
         assert_eq!((metrics.is_intact(), metrics.state()), (false, None));
         metrics.set_intact(true);
         metrics.repaired();
