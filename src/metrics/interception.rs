@@ -81,8 +81,7 @@ mod tests {
 
     #[test]
     fn what_was_reported_can_be_read_again() {
-        let all = super::super::Metrics::new().unwrap();
-        let metrics = &all.interception;
+        let metrics = InterceptionMetrics::new(&Registry::default()).unwrap();
         assert_eq!((metrics.is_intact(), metrics.state()), (false, None));
         metrics.set_intact(true);
         metrics.repaired();
