@@ -9,6 +9,7 @@
 )]
 
 mod api;
+mod claims;
 mod events;
 mod pods;
 mod scene;

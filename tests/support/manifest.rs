@@ -61,6 +61,13 @@ impl Manifest {
         pod
     }
 
+    /// Another address of the pod, of the other family.
+    pub fn also_at(mut self, ip: &str) -> Self {
+        let first = self.0["status"]["podIP"].clone();
+        self.0["status"]["podIPs"] = json!([{"ip": first}, {"ip": ip}]);
+        self
+    }
+
     fn with(mut self, path: &[&str], value: &str) -> Self {
         let place = path
             .iter()

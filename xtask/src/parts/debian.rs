@@ -18,7 +18,7 @@ pub(crate) struct Program {
 }
 
 /// All of them.
-pub(crate) const PROGRAMS: [Program; 15] = [
+pub(crate) const PROGRAMS: [Program; 19] = [
     Program {
         name: "ip",
         package: "iproute2",
@@ -93,6 +93,26 @@ pub(crate) const PROGRAMS: [Program; 15] = [
         name: "npm",
         package: "npm",
         purpose: "fetches that engine",
+    },
+    Program {
+        name: "containerd",
+        package: "containerd",
+        purpose: "tells the addresses of sandboxes",
+    },
+    Program {
+        name: "runc",
+        package: "runc",
+        purpose: "runs them",
+    },
+    Program {
+        name: "/usr/lib/cni/bridge",
+        package: "containernetworking-plugins",
+        purpose: "gives them addresses",
+    },
+    Program {
+        name: "busybox",
+        package: "busybox-static",
+        purpose: "is what they run",
     },
 ];
 
