@@ -55,4 +55,6 @@ pub mod admin;
 
 pub mod app;
 
+pub mod migrate;
+
 pub mod commands;

@@ -4,6 +4,7 @@
 mod credentials;
 mod events;
 mod interception;
+mod registry;
 mod sources;
 
 use std::collections::HashSet;
@@ -13,13 +14,16 @@ use std::time::Duration;
 use prometheus::core::Collector;
 use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder,
+    IntGaugeVec, Opts, TextEncoder,
 };
 
 pub use credentials::{CallFigures, CredentialMetrics, Standing};
 pub use events::EventMetrics;
 pub use interception::InterceptionMetrics;
+pub use registry::Family;
 pub use sources::SourceMetrics;
+
+use registry::Registry;
 
 /// Distinct values of a `role_arn` label before further roles are counted as `other`: twice the pods a node can have.
 const MAX_ROLES: usize = 500;
@@ -95,7 +99,7 @@ type AskStanding = Box<dyn Fn() -> Standing + Send + Sync>;
 impl Metrics {
     /// Registers every family.
     pub fn new() -> Result<Self, prometheus::Error> {
-        let registry = Registry::new();
+        let registry = Registry::default();
         let buckets = prometheus::exponential_buckets(0.001, 2.0, 14)?;
         let histograms = |name: &str, help: &str, labels: &[&str]| {
             let options = HistogramOpts::new(name, help).buckets(buckets.clone());
@@ -240,6 +244,11 @@ impl Metrics {
         let _ = self.standing.set(standing);
     }
 
+    /// What every family is, by name: also of those that have no series yet.
+    pub fn families(&self) -> Vec<Family> {
+        self.registry.families()
+    }
+
     /// Everything in the Prometheus text format.
     pub fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
         if let Some(ask) = self.standing.get() {
@@ -277,7 +286,7 @@ fn register<C: Collector + Clone + 'static>(
     family: Result<C, prometheus::Error>,
 ) -> Result<C, prometheus::Error> {
     let family = family?;
-    registry.register(Box::new(family.clone()))?;
+    registry.register(&family)?;
     Ok(family)
 }
 

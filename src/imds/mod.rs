@@ -39,8 +39,9 @@ use limits::Shares;
 use route::{Rejection, Route};
 use token::Tokens;
 
-/// The longest a request is held back: SDKs give up after half a second (Go v2), most after one.
-const PATIENCE: Duration = Duration::from_millis(400);
+/// The longest a request is held back, so that its answer is with the client within 400 ms: the rest is the way there and
+/// back. SDKs give up after half a second (Go v2), most after one.
+const PATIENCE: Duration = Duration::from_millis(375);
 
 /// Everything that answering a pod needs.
 pub struct Imds {
@@ -128,6 +129,9 @@ impl Imds {
         };
         let outcome = self.respond(connection, &ask, &mut trail).await;
         let took = started.elapsed();
+        if let Some(pod) = &trail.pod {
+            pod.mark.count(matches!(outcome, Err(Refusal::Denied(_))));
+        }
         let (reply, code) = match outcome {
             Ok(reply) => (reply, None),
             Err(refusal) => {

@@ -1,8 +1,9 @@
 //! The family of Events on pods.
 
-use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, Opts};
 
 use super::register;
+use super::registry::Registry;
 
 /// What became of Events.
 pub struct EventMetrics {
