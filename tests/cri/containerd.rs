@@ -1,6 +1,7 @@
 //! containerd with runc and CNI plugins in network, mount and process namespaces of its own: whatever it starts ends with
 //! its first process. Its one image is busybox, which only waits.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -231,6 +232,9 @@ fn sha256(content: &[u8]) -> String {
     digest
         .as_ref()
         .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+        .fold(String::new(), |mut text, byte| {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }

@@ -135,7 +135,7 @@ pub(crate) fn address(number: u8) -> Ipv4Addr {
     Ipv4Addr::from_bits(PODS.to_bits() + u32::from(number))
 }
 
-/// fd00:100::`number`.
+/// `fd00:100::number`.
 pub(crate) fn address6(number: u8) -> Ipv6Addr {
     Ipv6Addr::from_bits(PODS6.to_bits() + u128::from(number))
 }

@@ -59,7 +59,7 @@ impl Theft {
                     0xff00 | u16::from(a),
                     u16::from_be_bytes([b, c]),
                 );
-                let body = self.option(&[0; 4], gateway, SOURCE_LINK_ADDRESS);
+                let body = self.option([0; 4], gateway, SOURCE_LINK_ADDRESS);
                 self.discovery(
                     [0x33, 0x33, 0xff, a, b, c],
                     victim,
@@ -76,7 +76,7 @@ impl Theft {
     pub(super) fn answer(&self, to: Hardware) -> Vec<u8> {
         match (self.victim, self.gateway) {
             (IpAddr::V6(victim), IpAddr::V6(gateway)) => {
-                let body = self.option(&SOLICITED_OVERRIDE, victim, TARGET_LINK_ADDRESS);
+                let body = self.option(SOLICITED_OVERRIDE, victim, TARGET_LINK_ADDRESS);
                 self.discovery(to, victim, gateway, ADVERTISEMENT, &body)
             }
             _ => self.arp(2, to, to),
@@ -142,7 +142,7 @@ impl Theft {
     }
 
     /// Flags, a target and our own hardware address as an option.
-    fn option(&self, flags: &[u8; 4], target: Ipv6Addr, kind: u8) -> Vec<u8> {
+    fn option(&self, flags: [u8; 4], target: Ipv6Addr, kind: u8) -> Vec<u8> {
         [&flags[..], &target.octets(), &[kind, 1], &self.own].concat()
     }
 

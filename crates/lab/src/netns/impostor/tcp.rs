@@ -105,7 +105,7 @@ fn octets(address: IpAddr) -> Vec<u8> {
     }
 }
 
-/// What the checksums of TCP and ICMPv6 are over, with the payload behind it.
+/// What the checksums of TCP and of ICMP for version 6 are over, with the payload behind it.
 pub(super) fn pseudo_header(from: IpAddr, to: IpAddr, protocol: u8, payload: &[u8]) -> Vec<u8> {
     let length = u16::try_from(payload.len())
         .unwrap_or(u16::MAX)
