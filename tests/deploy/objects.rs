@@ -25,6 +25,9 @@ async fn apply(client: &Client, object: &Value, really: bool) -> Result<(), kube
         "ClusterRole",
         "ClusterRoleBinding",
         "CustomResourceDefinition",
+        "SecurityContextConstraints",
+        "ValidatingAdmissionPolicy",
+        "ValidatingAdmissionPolicyBinding",
     ];
     let api: Api<DynamicObject> = if cluster_wide.contains(&gvk.kind.as_str()) {
         Api::all_with(client.clone(), &resource)
@@ -76,6 +79,9 @@ async fn every_object_of_every_kind_of_installation_is_accepted_by_the_api_serve
         "prometheus": {"serviceMonitor": {"enabled": true, "namespace": "monitoring"}},
         "prometheusRule": {"enabled": true, "labels": {"release": "prometheus"}},
         "grafanaDashboard": {"enabled": true, "namespace": "monitoring"},
+        "openshift": {"scc": true},
+        "admissionPolicy": {"manifest": crate::optional::printed_policy(&["--namespace-restrictions"])},
+        "uninstall": {"nodes": "open", "confirm": chart::RELEASE},
     });
     for values in [
         json!({}),
