@@ -2,6 +2,7 @@
 //! renders. Labels are bounded: a role is named only as long as the table of roles is not full.
 
 mod credentials;
+mod events;
 mod interception;
 mod registry;
 mod sources;
@@ -17,6 +18,7 @@ use prometheus::{
 };
 
 pub use credentials::{CallFigures, CredentialMetrics, Standing};
+pub use events::EventMetrics;
 pub use interception::InterceptionMetrics;
 pub use registry::Family;
 pub use sources::SourceMetrics;
@@ -82,6 +84,8 @@ pub struct Metrics {
     roles: Mutex<HashSet<String>>,
     /// What the sources of pods report.
     pub sources: SourceMetrics,
+    /// What becomes of Events on pods.
+    pub events: EventMetrics,
     /// What the keeper of the rules and the self-test report.
     pub interception: InterceptionMetrics,
     /// What the credentials engine reports.
@@ -152,6 +156,7 @@ impl Metrics {
             standing: OnceLock::new(),
             interception: InterceptionMetrics::new(&registry)?,
             sources: SourceMetrics::new(&registry)?,
+            events: EventMetrics::new(&registry)?,
             registry,
             iam_request_duration,
             iam_cache_hits,
