@@ -10,12 +10,14 @@ mod bench;
 mod book;
 mod chart;
 mod demo;
+mod e2e;
 mod fuzz;
 mod image;
 mod parts;
 mod progress;
 mod reference;
 mod release;
+mod report;
 mod simulate;
 mod test;
 
@@ -38,6 +40,8 @@ enum Xtask {
     Demo(demo::Args),
     /// Checks everything: format, lints, all tests against real parts, docs, dependencies, fuzz targets
     Test(test::Args),
+    /// Runs podiam in a whole Kubernetes on this machine: containerd, kubelet, control plane, Helm (root, Linux)
+    E2e(e2e::Args),
     /// Measures podiam beside a bare HTTP responder, and fails where a figure misses its bar
     Bench(bench::Args),
     /// Simulates the agents of thousands of nodes before one STS: a table, and plots with `--svg DIR`
@@ -62,6 +66,7 @@ fn main() -> ExitCode {
     let result = match Xtask::parse() {
         Xtask::Demo(args) => demo::run(&args),
         Xtask::Test(args) => Ok(test::run(&args)),
+        Xtask::E2e(args) => e2e::run(&args),
         Xtask::Bench(args) => bench::run(&args),
         Xtask::Simulate(args) => simulate::run(&args),
         Xtask::Fuzz(args) => fuzz::run(&args),

@@ -40,6 +40,23 @@ pub(super) fn check(arch: Arch, archive: &Path) -> Result<()> {
     start(arch, &root)
 }
 
+/// Takes the program out of an archive.
+pub(crate) fn program(archive: &Path) -> Result<Vec<u8>> {
+    let folder = tempfile::tempdir()?;
+    let file = File::open(archive).with_context(|| format!("{}", archive.display()))?;
+    tar::Archive::new(file).unpack(folder.path())?;
+    let layer = verify(folder.path())?;
+    for entry in tar::Archive::new(layer.as_slice()).entries()? {
+        let mut entry = entry?;
+        if entry.path()? == Path::new("podiam") {
+            let mut program = Vec::new();
+            entry.read_to_end(&mut program)?;
+            return Ok(program);
+        }
+    }
+    bail!("{} has no podiam", archive.display())
+}
+
 /// Follows the digests from the index to the layer, and returns the layer as a tar.
 fn verify(layout: &Path) -> Result<Vec<u8>> {
     let blob = |described: &Value| -> Result<Vec<u8>> {
@@ -166,7 +183,7 @@ fn start(arch: Arch, root: &Path) -> Result<()> {
 }
 
 /// This machine's processor.
-fn native() -> &'static str {
+pub(super) fn native() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",

@@ -9,12 +9,16 @@ mod oci;
 pub(crate) mod release;
 mod rootfs;
 mod sbom;
+mod simple;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 pub(crate) use oci::sha256;
+
+pub(crate) use check::program;
+pub(crate) use simple::of_one_program;
 
 use crate::parts::{self, Part, debian};
 
@@ -108,6 +112,25 @@ impl Source {
 
 /// Builds the image, and checks it where that is asked for.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    build(args)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Builds the image for this machine's processor, and returns the archive.
+pub(crate) fn for_this_machine() -> Result<PathBuf> {
+    let arch = match std::env::consts::ARCH {
+        "x86_64" => Arch::Amd64,
+        "aarch64" => Arch::Arm64,
+        other => bail!("no image is built for {other}"),
+    };
+    build(&Args {
+        arch,
+        check: false,
+        twice: false,
+    })
+}
+
+fn build(args: &Args) -> Result<PathBuf> {
     let arch = args.arch;
     debian::ensure(&debian::IMAGE)?;
     if arch == Arch::Arm64 {
@@ -145,7 +168,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         println!("packed twice: the same, byte for byte");
         check::check(arch, &archive)?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(archive)
 }
 
 fn report(image: &oci::Image, archive: &Path) {

@@ -107,6 +107,45 @@ pub(crate) const IMAGE_ARM64: [Program; 1] = [Program {
     purpose: "compiles the C in the image's program for arm64",
 }];
 
+/// What a Kubernetes node on this machine needs.
+pub(crate) const NODE: [Program; 7] = [
+    Program {
+        name: "ip",
+        package: "iproute2",
+        purpose: "makes the networks of node and pods",
+    },
+    Program {
+        name: "unshare",
+        package: "util-linux",
+        purpose: "keeps the cluster apart from this machine",
+    },
+    Program {
+        name: "mount",
+        package: "mount",
+        purpose: "gives the node folders of its own",
+    },
+    Program {
+        name: "nft",
+        package: "nftables",
+        purpose: "shows the rules that podiam wrote",
+    },
+    Program {
+        name: "containerd",
+        package: "containerd",
+        purpose: "runs the node's containers",
+    },
+    Program {
+        name: "runc",
+        package: "runc",
+        purpose: "starts them",
+    },
+    Program {
+        name: "/usr/lib/cni/ptp",
+        package: "containernetworking-plugins",
+        purpose: "connects the pods",
+    },
+];
+
 /// Makes sure that the programs are there.
 pub(crate) fn ensure(programs: &[Program]) -> Result<()> {
     let mut missing: Vec<Program> = programs
