@@ -32,17 +32,28 @@ pub(crate) fn check(file: &str) {
 fn run(text: &str) -> (String, usize) {
     let mut out = String::new();
     let mut commands = 0;
-    let mut in_block = false;
+    // The backticks of the block that is open, and whether it is one of the console. More than three hold output that has
+    // blocks of its own.
+    let mut open: Option<(usize, bool)> = None;
     for line in text.lines() {
-        let edge = line.starts_with("```");
-        if edge {
-            if in_block {
-                // One blank line parts a command from the next; none stands at the end.
-                out.truncate(out.trim_end().len() + 1);
+        let word = line.trim_start_matches('`');
+        let ticks = line.len() - word.len();
+        let edge = match open {
+            Some((opened, is_console)) if ticks >= opened && word.is_empty() => {
+                if is_console {
+                    // One blank line parts a command from the next; none stands at the end.
+                    out.truncate(out.trim_end().len() + 1);
+                }
+                open = None;
+                true
             }
-            in_block = !in_block && line == "```console";
-        }
-        if !in_block || edge {
+            None if ticks >= 3 => {
+                open = Some((ticks, word == "console"));
+                true
+            }
+            _ => false,
+        };
+        if edge || !open.is_some_and(|(_, is_console)| is_console) {
             out.push_str(line);
             out.push('\n');
         } else if let Some(command) = line.strip_prefix("$ ") {
