@@ -9,6 +9,7 @@ mod agent;
 mod iam;
 mod intercept;
 mod migrate;
+mod status;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -41,6 +42,9 @@ enum Command {
     /// Write, show or remove the rules that bring pods' requests to the agent
     #[command(subcommand)]
     Intercept(Box<intercept::Command>),
+
+    /// Show how a running agent and its pods stand: roles, reasons, credentials, requests
+    Status(status::StatusArgs),
 
     /// Make and check the IAM policies that keep pods apart; asks nothing of AWS
     #[command(subcommand)]
@@ -100,6 +104,7 @@ pub fn run(words: Vec<OsString>) -> ExitCode {
         Ok(Command::Agent(args)) => agent::run(*args, program),
         Ok(Command::AdmissionPolicy(args)) => admission::run(*args),
         Ok(Command::Intercept(command)) => intercept::run(*command),
+        Ok(Command::Status(args)) => status::run(&args),
         Ok(Command::Iam(command)) => iam::run(&command, said),
         Ok(Command::Migrate(args)) => migrate::run(*args),
         Ok(Command::Completions { shell }) => completions(shell),

@@ -134,7 +134,7 @@ pub(super) struct ListenFlags {
     pub(super) app_port: String,
 
     /// Port of /metrics, /healthz and /readyz, at --host-ip or at every address; the same as --app-port means the default
-    /// [default: 9181, at --host-ip or at 127.0.0.1]
+    /// [default: 9181, at --host-ip and at 127.0.0.1]
     #[arg(long, value_name = PORT)]
     pub(super) metrics_port: Option<String>,
 

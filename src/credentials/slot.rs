@@ -63,6 +63,8 @@ struct Inner {
     waiters: AtomicUsize,
     /// The next call is wanted and has not begun.
     queued: AtomicBool,
+    /// The next call is wanted and has not ended.
+    asking: AtomicBool,
 }
 
 /// A call that has ended.
@@ -85,6 +87,7 @@ impl Slot {
             change: Notify::new(),
             waiters: AtomicUsize::new(0),
             queued: AtomicBool::new(true),
+            asking: AtomicBool::new(true),
         });
         let actor = runtime.spawn(Arc::clone(&inner).run()).abort_handle();
         Self { inner, hits, actor }
@@ -147,6 +150,10 @@ impl Slot {
             obtained_at: state.obtained_at(),
             expires_at: state.expires_at(),
             valid: state.valid(Now::of(&self.inner.engine.clock)).is_some(),
+            asking: self.inner.asking.load(Ordering::Relaxed),
+            queued: self.inner.queued.load(Ordering::Relaxed),
+            access_key_id: state.held().map(|held| held.access_key_id().to_owned()),
+            failure: state.failure(),
         }
     }
 }
@@ -231,10 +238,12 @@ impl Inner {
             self.engine.dice.throw(),
         );
         self.state.send_replace(next);
+        self.asking.store(false, Ordering::Relaxed);
     }
 
     /// One call, when the budget allows it. A request that comes to wait for it meanwhile moves it up.
     async fn ask(&self) -> Finished {
+        self.asking.store(true, Ordering::Relaxed);
         self.queued.store(true, Ordering::Relaxed);
         let joined = Instant::now();
         let mut priority = self.priority();

@@ -18,6 +18,7 @@ mod progress;
 mod reference;
 mod release;
 mod report;
+mod screenshots;
 mod simulate;
 mod test;
 
@@ -50,6 +51,8 @@ enum Xtask {
     Fuzz(fuzz::Args),
     /// Writes deploy/kubernetes/podiam.yaml out of the Helm chart
     Chart,
+    /// Takes the pictures of the status page in docs/, in headless Chromium
+    Screenshots,
     /// Builds the container image into dist/, without a Docker daemon
     Image(image::Args),
     /// Writes docs/configuration.md and docs/metrics.md out of the code
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
         Xtask::Simulate(args) => simulate::run(&args),
         Xtask::Fuzz(args) => fuzz::run(&args),
         Xtask::Chart => chart::run(),
+        Xtask::Screenshots => screenshots::run(),
         Xtask::Image(args) => image::run(&args),
         Xtask::Reference => reference::run(),
         Xtask::Book => book::run(),

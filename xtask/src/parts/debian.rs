@@ -18,7 +18,7 @@ pub(crate) struct Program {
 }
 
 /// All of them.
-pub(crate) const PROGRAMS: [Program; 13] = [
+pub(crate) const PROGRAMS: [Program; 15] = [
     Program {
         name: "ip",
         package: "iproute2",
@@ -38,6 +38,16 @@ pub(crate) const PROGRAMS: [Program; 13] = [
         name: "iptables-legacy",
         package: "iptables",
         purpose: "is what --intercept=iptables runs, in its variant legacy",
+    },
+    Program {
+        name: "chromium",
+        package: "chromium",
+        purpose: "renders the status page",
+    },
+    Program {
+        name: "setsid",
+        package: "util-linux",
+        purpose: "gives `podiam status --watch` a terminal",
     },
     Program {
         name: "setpriv",
