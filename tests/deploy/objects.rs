@@ -20,7 +20,13 @@ async fn apply(client: &Client, object: &Value, really: bool) -> Result<(), kube
         &serde_json::from_value::<kube::core::TypeMeta>(object.clone()).unwrap(),
     )
     .unwrap();
-    let resource = ApiResource::from_gvk(&gvk);
+    let resource = match gvk.kind.as_str() {
+        // A kind that is its own plural.
+        "SecurityContextConstraints" => {
+            ApiResource::from_gvk_with_plural(&gvk, "securitycontextconstraints")
+        }
+        _ => ApiResource::from_gvk(&gvk),
+    };
     let cluster_wide = [
         "ClusterRole",
         "ClusterRoleBinding",
