@@ -1,4 +1,4 @@
-//! A real browser without a head, on the node of a scene, spoken to by the DevTools protocol: what it makes of a page, as a
+//! A real browser without a head, on the node of a scene, spoken to by its protocol for developer tools: what it makes of a page, as a
 //! tree, as what a screen reader is told, and as a picture. Scripts are off; the profile is new each time.
 
 use std::fs::{File, OpenOptions};
@@ -95,24 +95,24 @@ impl Browser {
             session: String::new(),
             _folder: folder,
         };
-        let page = browser.order("Target.createTarget", json!({"url": "about:blank"}));
+        let page = browser.order("Target.createTarget", &json!({"url": "about:blank"}));
         let attach = json!({"targetId": page["targetId"], "flatten": true});
-        let attached = browser.order("Target.attachToTarget", attach);
+        let attached = browser.order("Target.attachToTarget", &attach);
         attached["sessionId"]
             .as_str()
             .unwrap()
             .clone_into(&mut browser.session);
-        browser.order("Page.enable", json!({}));
+        browser.order("Page.enable", &json!({}));
         browser.order(
             "Emulation.setScriptExecutionDisabled",
-            json!({"value": true}),
+            &json!({"value": true}),
         );
         browser
     }
 
     /// Opens a page and waits until it is loaded.
     pub(crate) fn open(&mut self, url: &str) {
-        let opened = self.order("Page.navigate", json!({"url": url}));
+        let opened = self.order("Page.navigate", &json!({"url": url}));
         assert_eq!(opened["errorText"], Value::Null, "{url}: {opened}");
         while self.next()["method"] != "Page.loadEventFired" {}
     }
@@ -121,22 +121,22 @@ impl Browser {
     pub(crate) fn look(&mut self, eyes: Eyes) {
         let scheme = if eyes.dark { "dark" } else { "light" };
         let scheme = json!({"name": "prefers-color-scheme", "value": scheme});
-        self.order("Emulation.setEmulatedMedia", json!({"features": [scheme]}));
+        self.order("Emulation.setEmulatedMedia", &json!({"features": [scheme]}));
         let screen = json!({"width": eyes.width, "height": 800, "deviceScaleFactor": 1, "mobile": eyes.width < 700});
-        self.order("Emulation.setDeviceMetricsOverride", screen);
+        self.order("Emulation.setDeviceMetricsOverride", &screen);
     }
 
     /// The tree.
     pub(crate) fn tree(&mut self) -> String {
-        let root = self.order("DOM.getDocument", json!({"depth": 0}));
+        let root = self.order("DOM.getDocument", &json!({"depth": 0}));
         let node = json!({"nodeId": root["root"]["nodeId"]});
-        let html = self.order("DOM.getOuterHTML", node);
+        let html = self.order("DOM.getOuterHTML", &node);
         html["outerHTML"].as_str().unwrap().to_owned()
     }
 
     /// What a screen reader is told: a role and a name each.
     pub(crate) fn spoken(&mut self) -> Vec<(String, String)> {
-        let tree = self.order("Accessibility.getFullAXTree", json!({}));
+        let tree = self.order("Accessibility.getFullAXTree", &json!({}));
         let nodes = tree["nodes"].as_array().unwrap().iter();
         let text = |value: &Value| value["value"].as_str().unwrap_or_default().to_owned();
         nodes
@@ -146,7 +146,7 @@ impl Browser {
 
     /// The width and height of all that is laid out, in CSS pixels.
     pub(crate) fn extent(&mut self) -> (u64, u64) {
-        let layout = self.order("Page.getLayoutMetrics", json!({}));
+        let layout = self.order("Page.getLayoutMetrics", &json!({}));
         let size = &layout["cssContentSize"];
         (
             size["width"].as_u64().unwrap(),
@@ -164,7 +164,7 @@ impl Browser {
         };
         order["captureBeyondViewport"] = true.into();
         order["clip"] = clip;
-        let picture = self.order("Page.captureScreenshot", order);
+        let picture = self.order("Page.captureScreenshot", &order);
         let file = pictures().join(name);
         let bytes = STANDARD.decode(picture["data"].as_str().unwrap()).unwrap();
         std::fs::write(&file, bytes).unwrap();
@@ -172,7 +172,7 @@ impl Browser {
     }
 
     /// One order, and what it returns.
-    fn order(&mut self, method: &str, parameters: Value) -> Value {
+    fn order(&mut self, method: &str, parameters: &Value) -> Value {
         self.number += 1;
         let number = self.number;
         let mut order = json!({"id": number, "method": method, "params": parameters});

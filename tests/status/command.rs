@@ -86,7 +86,7 @@ async fn the_table_has_every_pod_with_its_role_or_reason_and_the_filters_narrow_
         ),
         ("cart-5c9d8b7f64-m6tpl", &["✕", "web", "namespace-forbids"]),
         ("ledger-0", &["✕", "payments-ledger", "failed"]),
-        ("etl-29c7x", &["…", " etl ", "fetching"]),
+        ("etl-29c7x", &["…", " etl "]),
         ("frontend-84f7d9c6b5-hj2vn", &["–", "no-role"]),
         ("aws-node-8vq2z", &["–", "node-address"]),
     ] {

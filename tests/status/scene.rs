@@ -127,20 +127,20 @@ impl Scene {
     pub(crate) async fn settled(&self) {
         eventually("pods that are served, refused and waiting", || async {
             let status = self.status().await;
-            let states = [
+            let wanted = [
                 "etl-29c7x waiting",
                 "api-7d4b9f6c58-2xk4p served",
                 "cluster-autoscaler-6f8c5d7b9c-k2m4x served",
                 "ledger-0 refused",
             ];
-            let has = |wanted: &&str| {
+            let has = |it: &&str| {
                 status["pods"].as_array().unwrap().iter().any(|pod| {
                     let state = pod["state"].as_str().unwrap();
-                    format!("{} {state}", pod["name"].as_str().unwrap()) == **wanted
+                    format!("{} {state}", pod["name"].as_str().unwrap()) == **it
                 })
             };
             let tested = status["agent"]["interception"]["self_test"] == "intercepted";
-            let all = states.iter().all(has) && tested;
+            let all = wanted.iter().all(has) && tested;
             all.then_some(()).ok_or(status.to_string())
         })
         .await;
