@@ -1,4 +1,4 @@
-//! What is made only where it is asked for: the admission policy, the opening of nodes when the release goes, OpenShift's
+//! What is made only where it is asked for: the admission policy, the opening of nodes when the release goes, `OpenShift`'s
 //! constraints.
 
 use k8s_openapi::api::apps::v1::DaemonSet;
