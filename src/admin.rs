@@ -1,8 +1,13 @@
-//! The admin socket: /healthz, /readyz, /metrics, /debug/store. On a socket of its own, so that nothing but metadata is
-//! ever served to pods, and on the control runtime, so that a scrape never delays a pod.
+//! The admin socket: /healthz, /readyz, /metrics, /explain, /debug/store. On a socket of its own, so that nothing but
+//! metadata is ever served to pods, and on the control runtime, so that a scrape never delays a pod. What it says of single
+//! pods it says to the node itself alone (`peer`), but for /debug/store, which somebody has asked for.
+
+mod explain;
+mod peer;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +26,8 @@ use crate::lifecycle::Readiness;
 use crate::metrics::Metrics;
 use crate::workload::RoleSource;
 
+pub use peer::from_the_node;
+
 /// What the admin socket shows.
 pub struct Admin {
     /// What is missing before the agent is ready.
@@ -38,8 +45,8 @@ type Reply = Response<Full<Bytes>>;
 /// Serves the admin socket until it is dropped.
 pub async fn serve(listener: TcpListener, admin: Arc<Admin>) {
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match listener.accept().await {
+            Ok((stream, peer)) => (stream, peer.ip()),
             Err(error) => {
                 tracing::warn!("cannot accept an admin connection: {error}");
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -50,7 +57,7 @@ pub async fn serve(listener: TcpListener, admin: Arc<Admin>) {
         tokio::spawn(async move {
             let service = service_fn(|request| {
                 let admin = admin.clone();
-                async move { Ok::<_, Infallible>(admin.answer(&request).await) }
+                async move { Ok::<_, Infallible>(admin.answer(peer, &request).await) }
             });
             // A scraper that breaks off is not our concern.
             let _ = http1::Builder::new()
@@ -63,7 +70,7 @@ pub async fn serve(listener: TcpListener, admin: Arc<Admin>) {
 }
 
 impl Admin {
-    async fn answer<B>(&self, request: &Request<B>) -> Reply {
+    async fn answer<B>(&self, peer: IpAddr, request: &Request<B>) -> Reply {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD here\n");
         }
@@ -84,10 +91,12 @@ impl Admin {
                     format!("cannot render the metrics: {error}\n"),
                 ),
             },
+            explain::PATH if !from_the_node(peer) => text(StatusCode::FORBIDDEN, peer::REFUSAL),
+            explain::PATH => self.explain(request.uri().query()),
             "/debug/store" if self.debug_store => self.store(),
             _ => text(
                 StatusCode::NOT_FOUND,
-                "here are /healthz, /readyz, /metrics, and with --debug /debug/store\n",
+                "here are /healthz, /readyz, /metrics, /explain, and with --debug /debug/store\n",
             ),
         }
     }
