@@ -55,8 +55,8 @@ pub struct Explanation {
     pub session: Option<Session>,
     /// How its credentials stand; `None` where that is not known, or nothing is granted.
     pub credentials: Option<CredentialsState>,
-    /// What could not be known, in sentences.
-    pub unknown: Vec<String>,
+    /// Where this is from, and what could not be known: sentences.
+    pub notes: Vec<String>,
 }
 
 /// Who explains.
@@ -184,7 +184,7 @@ impl Sources<'_> {
             guards: trace.guards.into_iter().map(Guard::from).collect(),
             session: grant.map(|grant| Session::of(grant, self.policy)),
             credentials,
-            unknown: self.unknown(grant.is_some()),
+            notes: self.notes(grant.is_some()),
         })
     }
 
@@ -223,21 +223,21 @@ impl Sources<'_> {
             })
     }
 
-    fn unknown(&self, granted: bool) -> Vec<String> {
-        let mut unknown = Vec::new();
+    fn notes(&self, granted: bool) -> Vec<String> {
+        let mut notes = Vec::new();
         if self.teller == Teller::Kubernetes {
-            unknown.push(
+            notes.push(
                 "Computed from what the Kubernetes API says now: what the agent knows may be older."
                     .to_owned(),
             );
             if granted {
-                unknown.push(
+                notes.push(
                     "Whether there are credentials, and what STS last said, only the agent on the pod's node knows: \
                      run this there."
                         .to_owned(),
                 );
             }
         }
-        unknown
+        notes
     }
 }

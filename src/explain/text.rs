@@ -13,6 +13,8 @@ pub struct Width(pub usize);
 
 /// Where values begin.
 const VALUES: usize = 17;
+/// The same for guards, whose names are longer.
+const GUARDS: usize = 23;
 
 impl Explanation {
     /// All of it as text, which ends with a line end.
@@ -37,9 +39,9 @@ impl Explanation {
         if let Some(credentials) = &self.credentials {
             page.credentials(credentials, &self.told_at);
         }
-        if !self.unknown.is_empty() {
-            page.title("Not known");
-            for sentence in &self.unknown {
+        if !self.notes.is_empty() {
+            page.title("Notes");
+            for sentence in &self.notes {
                 page.wrap(2, sentence);
             }
         }
@@ -139,7 +141,7 @@ impl Page {
             let _ = write!(text, " ({key})");
         }
         if source.wins {
-            text.push_str("  <- this one");
+            text.push_str(" <- this one");
         }
         self.value(&source.source, &text);
     }
@@ -153,7 +155,8 @@ impl Page {
             Verdict::Refuses => ": REFUSES",
             Verdict::WouldRefuse => ": would refuse, and only tells (audit)",
         };
-        self.wrap(2, &format!("{}  {}{verdict}", guard.guard, guard.mode));
+        let label = format!("  {:GUARDS$} ", guard.guard);
+        self.hanging(&label, &format!("{}{verdict}", guard.mode));
         if let (Some(key), Some(reads)) = (&guard.key, &guard.reads) {
             self.wrap(6, &format!("{key} = {reads}"));
         }

@@ -9,6 +9,7 @@
 )]
 
 mod api;
+mod explain;
 mod pods;
 mod scene;
 #[path = "../support/mod.rs"]
