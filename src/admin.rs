@@ -1,9 +1,12 @@
-//! The admin socket: /healthz, /readyz, /metrics, /explain, /debug/store. On a socket of its own, so that nothing but
-//! metadata is ever served to pods, and on the control runtime, so that a scrape never delays a pod. What it says of single
-//! pods it says to the node itself alone (`peer`), but for /debug/store, which somebody has asked for.
+//! The admin socket: /healthz, /readyz, /metrics, /status, /status.json, /explain, /debug/store. On a socket of its own, so that
+//! nothing but metadata is ever served to pods, and on the control runtime, so that a scrape never delays a pod. What it
+//! says of single pods it says to the node itself alone (`peer`), but for /debug/store, which somebody has asked for.
 
+mod collect;
 mod explain;
+mod page;
 mod peer;
+pub mod status;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -26,6 +29,7 @@ use crate::lifecycle::Readiness;
 use crate::metrics::Metrics;
 use crate::workload::RoleSource;
 
+pub use collect::About;
 pub use peer::from_the_node;
 
 /// What the admin socket shows.
@@ -38,9 +42,14 @@ pub struct Admin {
     pub imds: Arc<std::sync::OnceLock<Arc<Imds>>>,
     /// Whether /debug/store is served.
     pub debug_store: bool,
+    /// What /status says of the configuration.
+    pub about: About,
 }
 
 type Reply = Response<Full<Bytes>>;
+
+/// What is said to whoever asks for something else. `podiam status` knows an older agent by how it begins.
+const CONTENTS: &str = "here are /healthz, /readyz, /metrics, /status, /status.json, /explain, and with --debug /debug/store\n";
 
 /// Serves the admin socket until it is dropped.
 pub async fn serve(listener: TcpListener, admin: Arc<Admin>) {
@@ -91,13 +100,14 @@ impl Admin {
                     format!("cannot render the metrics: {error}\n"),
                 ),
             },
-            explain::PATH if !from_the_node(peer) => text(StatusCode::FORBIDDEN, peer::REFUSAL),
+            "/status" | "/status.json" | explain::PATH if !from_the_node(peer) => {
+                text(StatusCode::FORBIDDEN, peer::REFUSAL)
+            }
+            "/status" => page::reply(self.status(), request.uri().query()),
+            "/status.json" => self.status_json(),
             explain::PATH => self.explain(request.uri().query()),
             "/debug/store" if self.debug_store => self.store(),
-            _ => text(
-                StatusCode::NOT_FOUND,
-                "here are /healthz, /readyz, /metrics, /explain, and with --debug /debug/store\n",
-            ),
+            _ => text(StatusCode::NOT_FOUND, CONTENTS),
         }
     }
 
@@ -119,6 +129,16 @@ impl Admin {
         text(status, lines)
     }
 
+    fn status_json(&self) -> Reply {
+        match serde_json::to_vec_pretty(&self.status()) {
+            Ok(body) => document(StatusCode::OK, "application/json", body),
+            Err(error) => text(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                format!("cannot write the status: {error}\n"),
+            ),
+        }
+    }
+
     /// kube2iam's three maps: who is where, who has which role, which roles each namespace has. Beside them, who named each
     /// role, and what guards in audit mode would have refused. No secrets.
     fn store(&self) -> Reply {
@@ -136,7 +156,8 @@ impl Admin {
                 Ok(grant) => grant.role.to_string(),
                 Err(reason) => format!("refused: {reason}"),
             };
-            for address in &entry.workload.addresses {
+            let pod = &entry.workload;
+            for address in pod.addresses.iter().chain(&pod.sandbox_addresses) {
                 namespaces.insert(address.to_string(), namespace.clone());
                 roles.insert(address.to_string(), role.clone());
                 let basis = &entry.basis;

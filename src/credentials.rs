@@ -65,6 +65,14 @@ pub struct SlotStatus {
     pub expires_at: Option<Timestamp>,
     /// Whether there is something to serve now.
     pub valid: bool,
+    /// Whether a call to STS is under way, or waits for the node's budget.
+    pub asking: bool,
+    /// Whether it only waits.
+    pub queued: bool,
+    /// `AccessKeyId` of the last session; also after it has expired.
+    pub access_key_id: Option<String>,
+    /// Why the last call brought nothing; `None` where it brought credentials, or has not come back yet.
+    pub failure: Option<Reason>,
     /// When STS is asked next; `None` while a call is wanted or under way.
     pub next: Option<Next>,
     /// How the last call failed; `None` where it succeeded, or none has ended yet.

@@ -43,6 +43,8 @@ pub mod handover;
 
 pub mod taint;
 
+pub mod events;
+
 pub mod selftest;
 
 pub mod interception;
@@ -54,5 +56,7 @@ pub mod imds;
 pub mod admin;
 
 pub mod app;
+
+pub mod migrate;
 
 pub mod commands;

@@ -45,6 +45,15 @@ impl Readiness {
             .collect()
     }
 
+    /// Every condition, by name, with what is missing of it; `None` where it holds.
+    pub fn conditions(&self) -> Vec<(&'static str, Option<String>)> {
+        let conditions = self.conditions.borrow();
+        let conditions = conditions.iter();
+        conditions
+            .map(|(name, missing)| (*name, missing.clone()))
+            .collect()
+    }
+
     /// What an operator should know: a stable code and one line each.
     pub fn findings(&self) -> Vec<(&'static str, String)> {
         let findings = self.findings.lock().unwrap_or_else(PoisonError::into_inner);

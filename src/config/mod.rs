@@ -43,6 +43,8 @@ pub struct Config {
     pub listen: Listen,
     /// Where pods come from.
     pub pods: PodSource,
+    /// `--cri-socket`: the container runtime, which adds addresses. Only with pods from the Kubernetes API.
+    pub cri_socket: Option<PathBuf>,
     /// The annotations that are read.
     pub annotations: AnnotationKeys,
     /// Which role a pod may have.
@@ -92,8 +94,11 @@ pub struct Listen {
     pub pods: SocketAddr,
     /// The pods' socket for IPv6: host-ip6 and the same port. `None` without `--host-ip6`.
     pub pods_v6: Option<SocketAddrV6>,
-    /// The admin socket: /healthz, /readyz, /metrics, /debug. Never the pods' port, except that both may be 0.
+    /// The admin socket: /healthz, /readyz, /metrics, /status, /debug. Never the pods' port, except that both may be 0.
     pub admin: SocketAddr,
+    /// The same port of 127.0.0.1, where `podiam status` and `kubectl port-forward` ask. `None` where `admin` is on loopback
+    /// or every address anyway, and for port 0.
+    pub admin_loopback: Option<SocketAddr>,
     /// `--debug`: serve /debug/store on the admin socket.
     pub debug_store: bool,
     /// `--data-workers`: threads that serve pods, 1..=64.
@@ -375,6 +380,21 @@ pub enum IdentityMode {
     Auto,
 }
 
+impl IdentityMode {
+    /// All of them, as the help lists them.
+    pub const ALL: [Self; 4] = [Self::Auto, Self::Interface, Self::Netns, Self::Ip];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Interface => "interface",
+            Self::Netns => "netns",
+            Self::Ip => "ip",
+        }
+    }
+}
+
 /// What the agent proves, and what it does once it is ready.
 #[derive(Clone, Debug)]
 pub struct Startup {
@@ -404,6 +424,8 @@ pub struct Logs {
     pub level: tracing::Level,
     /// `--access-log`.
     pub access: AccessLog,
+    /// `--events`: Events on refused pods, where they are of a cluster.
+    pub events: bool,
 }
 
 /// `--log-format`.

@@ -66,6 +66,8 @@ struct Inner {
     waiters: AtomicUsize,
     /// The next call is wanted and has not begun.
     queued: AtomicBool,
+    /// The next call is wanted and has not ended.
+    asking: AtomicBool,
 }
 
 /// A call that has ended.
@@ -89,6 +91,7 @@ impl Slot {
             change: Notify::new(),
             waiters: AtomicUsize::new(0),
             queued: AtomicBool::new(true),
+            asking: AtomicBool::new(true),
         });
         let actor = runtime.spawn(Arc::clone(&inner).run()).abort_handle();
         Self { inner, hits, actor }
@@ -153,12 +156,16 @@ impl Slot {
             obtained_at: state.obtained_at(),
             expires_at: state.expires_at(),
             valid: state.valid(now).is_some(),
+            asking: inner.asking.load(Ordering::Relaxed),
+            queued: inner.queued.load(Ordering::Relaxed),
+            access_key_id: state.held().map(|held| held.access_key_id().to_owned()),
+            failure: state.failure(),
             next: state
                 .due(now)
-                .filter(|_| !inner.queued.load(Ordering::Relaxed))
-                .and_then(|due| match due {
-                    Due::At(moment) => (!moment.has_come(now)).then(|| Next::At(moment.wall())),
-                    Due::OnDemandAfter(moment) => Some(Next::OnDemandAfter(moment.wall())),
+                .filter(|_| !inner.asking.load(Ordering::Relaxed))
+                .map(|due| match due {
+                    Due::At(moment) => Next::At(moment.wall()),
+                    Due::OnDemandAfter(moment) => Next::OnDemandAfter(moment.wall()),
                 }),
             last_error: inner.failure.load_full(),
         }
@@ -251,10 +258,12 @@ impl Inner {
         });
         self.failure.store(failure.map(Arc::new));
         self.state.send_replace(next);
+        self.asking.store(false, Ordering::Relaxed);
     }
 
     /// One call, when the budget allows it. A request that comes to wait for it meanwhile moves it up.
     async fn ask(&self) -> Finished {
+        self.asking.store(true, Ordering::Relaxed);
         self.queued.store(true, Ordering::Relaxed);
         let joined = Instant::now();
         let mut priority = self.priority();

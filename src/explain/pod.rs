@@ -8,7 +8,6 @@ use crate::config::{Enforcement, Imdsv2};
 use crate::credentials::SlotStatus;
 use crate::index::Entry;
 use crate::reason::Reason;
-use crate::sts::Kind;
 use crate::workload::RoleSource;
 
 /// Who it is.
@@ -31,7 +30,7 @@ pub struct Pod {
     pub finished: bool,
     /// Whether its requests need an IMDSv2 token.
     pub token_required: bool,
-    /// `status.podIPs`.
+    /// `status.podIPs`, and what else the container runtime says it has.
     pub addresses: Vec<Address>,
 }
 
@@ -166,6 +165,13 @@ pub(super) fn sources(steps: Vec<SourceStep>, winner: Option<RoleSource>) -> Vec
 /// Who it is, and whose its addresses are.
 pub(super) fn pod(sources: &Sources<'_>, entry: &Entry<Grant>) -> Pod {
     let pod = &entry.workload;
+    let mut addresses = pod.addresses.clone();
+    // Those that only the container runtime has told of.
+    for address in &pod.sandbox_addresses {
+        if !addresses.contains(address) {
+            addresses.push(*address);
+        }
+    }
     let asks_for_tokens = pod.annotations.imdsv2.as_deref() == Some("required");
     Pod {
         namespace: pod.namespace.to_string(),
@@ -176,10 +182,9 @@ pub(super) fn pod(sources: &Sources<'_>, entry: &Entry<Grant>) -> Pod {
         host_network: pod.host_network,
         finished: pod.terminal,
         token_required: sources.imdsv2 == Imdsv2::Required || asks_for_tokens,
-        addresses: pod
-            .addresses
-            .iter()
-            .map(|address| sources.address(*address, entry))
+        addresses: addresses
+            .into_iter()
+            .map(|address| sources.address(address, entry))
             .collect(),
     }
 }
@@ -237,11 +242,6 @@ pub(super) fn refusal_of_credentials(status: Option<&SlotStatus>) -> Option<Reas
     if status.valid {
         return None;
     }
-    let kind = status.last_error.as_ref().map(|failure| failure.error.kind);
-    Some(match kind {
-        None => Reason::CredentialsPending,
-        Some(Kind::Final) => Reason::StsRefused,
-        Some(Kind::Transient) => Reason::StsUnavailable,
-        Some(Kind::Throttled) => Reason::StsThrottled,
-    })
+    let failure = status.failure.clone();
+    Some(failure.unwrap_or(Reason::CredentialsPending))
 }

@@ -46,6 +46,7 @@ fn pod(name: &str, role: Option<&str>) -> Workload {
         name: name.into(),
         service_account: Some("robot".into()),
         addresses: vec!["10.0.0.1".parse().unwrap()],
+        sandbox_addresses: Vec::new(),
         created_at: Timestamp::UNIX_EPOCH,
         host_network: false,
         terminal: false,

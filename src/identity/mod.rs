@@ -144,6 +144,31 @@ impl Identity {
         }
     }
 
+    /// By what the pod's connections are known to be its own, `link`, `namespace` or `address` alone; `None` while that is
+    /// not known, and where nothing tells.
+    pub fn known_by(&self, pod: &PodUid) -> Option<&'static str> {
+        if self.mode == IdentityMode::Ip {
+            return Some("address");
+        }
+        let places = self.places.load();
+        let place = places.get(pod)?;
+        let has_link = !place.links.is_empty()
+            || place
+                .origin
+                .get()
+                .is_some_and(|origin| origin.is_one_pods && !place.is_shared);
+        match self.mode {
+            IdentityMode::Interface | IdentityMode::Auto if has_link => Some("link"),
+            IdentityMode::Netns | IdentityMode::Auto if !place.homes.is_empty() => {
+                Some("namespace")
+            }
+            IdentityMode::Interface | IdentityMode::Auto if self.allow_shared_bridge => {
+                Some("address")
+            }
+            _ => None,
+        }
+    }
+
     /// `None`: not known yet.
     fn check(&self, facts: &Facts, pod: &Workload) -> Option<Result<(), Reason>> {
         let places = self.places.load();

@@ -9,6 +9,7 @@
 )]
 
 mod api;
+mod events;
 mod explain;
 mod pods;
 mod scene;

@@ -54,6 +54,13 @@ impl Manifest {
         self.with(&["status", "phase"], phase)
     }
 
+    /// A pod in the node's network, with the node's address.
+    pub fn host_network(self, ip: &str) -> Self {
+        let mut pod = self.with(&["status", "podIP"], ip);
+        pod.0["spec"] = json!({"hostNetwork": true});
+        pod
+    }
+
     fn with(mut self, path: &[&str], value: &str) -> Self {
         let place = path
             .iter()

@@ -9,7 +9,6 @@ mod manifests;
 mod pod;
 mod privilege;
 mod reach;
-mod report;
 mod roles;
 mod story;
 
@@ -20,8 +19,7 @@ use anyhow::{Context, Result, bail};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::progress::{self, Style, human};
-
-use report::Report;
+use crate::report::Report;
 
 /// Options of the demo.
 #[derive(clap::Args)]

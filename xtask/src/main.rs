@@ -7,12 +7,18 @@
 )]
 
 mod bench;
+mod book;
 mod chart;
 mod demo;
+mod e2e;
 mod fuzz;
 mod image;
 mod parts;
 mod progress;
+mod reference;
+mod release;
+mod report;
+mod screenshots;
 mod simulate;
 mod test;
 
@@ -35,6 +41,8 @@ enum Xtask {
     Demo(demo::Args),
     /// Checks everything: format, lints, all tests against real parts, docs, dependencies, fuzz targets
     Test(test::Args),
+    /// Runs podiam in a whole Kubernetes on this machine: containerd, kubelet, control plane, Helm (root, Linux)
+    E2e(e2e::Args),
     /// Measures podiam beside a bare HTTP responder, and fails where a figure misses its bar
     Bench(bench::Args),
     /// Simulates the agents of thousands of nodes before one STS: a table, and plots with `--svg DIR`
@@ -43,8 +51,16 @@ enum Xtask {
     Fuzz(fuzz::Args),
     /// Writes deploy/kubernetes/podiam.yaml out of the Helm chart
     Chart,
+    /// Takes the pictures of the status page in docs/, in headless Chromium
+    Screenshots,
     /// Builds the container image into dist/, without a Docker daemon
     Image(image::Args),
+    /// Writes docs/configuration.md and docs/metrics.md out of the code
+    Reference,
+    /// Makes a book of docs/ in target/book, and looks at every link of it
+    Book,
+    /// Makes everything that a release consists of, in dist/; publishes nothing
+    Release(release::Args),
     /// Fetches and builds the real parts that the tests run (`test` does so by itself)
     Parts,
 }
@@ -53,11 +69,16 @@ fn main() -> ExitCode {
     let result = match Xtask::parse() {
         Xtask::Demo(args) => demo::run(&args),
         Xtask::Test(args) => Ok(test::run(&args)),
+        Xtask::E2e(args) => e2e::run(&args),
         Xtask::Bench(args) => bench::run(&args),
         Xtask::Simulate(args) => simulate::run(&args),
         Xtask::Fuzz(args) => fuzz::run(&args),
         Xtask::Chart => chart::run(),
+        Xtask::Screenshots => screenshots::run(),
         Xtask::Image(args) => image::run(&args),
+        Xtask::Reference => reference::run(),
+        Xtask::Book => book::run(),
+        Xtask::Release(args) => release::run(&args),
         Xtask::Parts => fetch_parts(),
     };
     match result {

@@ -3,8 +3,8 @@
 use anyhow::{Context, Result};
 use podiam_lab::aws::CANARY;
 
-use super::report::{Report, gist};
 use super::story::Stage;
+use crate::report::{Report, gist};
 
 /// Every pod tries what an attacker in it would.
 pub(super) async fn out_of_reach(report: &mut Report, stage: &Stage) -> Result<()> {

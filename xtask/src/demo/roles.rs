@@ -7,9 +7,9 @@ use serde_json::Value;
 
 use super::agent::BASE_ARN;
 use super::pod::{CREDENTIALS, Pod, Told};
-use super::report::{Report, gist};
 use super::story::Stage;
 use crate::progress::human;
+use crate::report::{Report, gist};
 
 /// A pod with a role gets that role's credentials: list, credentials, and the call that they come from.
 pub(super) async fn with_role(

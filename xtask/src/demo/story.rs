@@ -10,9 +10,9 @@ use podiam_lab::netns::Vpc;
 
 use super::agent::{Agent, Launch};
 use super::pod::{CREDENTIALS, Pod, Told};
-use super::report::{Report, gist};
 use super::{manifests, reach, roles};
 use crate::progress::human;
+use crate::report::{Report, gist};
 
 /// How long STS takes for an answer here, as one in the same region does.
 const STS_LATENCY: Duration = Duration::from_millis(60);

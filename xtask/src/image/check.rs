@@ -11,8 +11,8 @@ use anyhow::{Context, Result, bail, ensure};
 use flate2::read::GzDecoder;
 use serde_json::Value;
 
-use super::Arch;
 use super::oci::sha256;
+use super::{Arch, emulated};
 
 /// Programs that would let somebody in the container do more than podiam does.
 const SHELLS: [&str; 9] = [
@@ -38,6 +38,23 @@ pub(super) fn check(arch: Arch, archive: &Path) -> Result<()> {
     ensure!(count >= FEWEST_ROOTS, "{count} root certificates");
     println!("no setuid file, no shell, nothing world-writable; {count} root certificates");
     start(arch, &root)
+}
+
+/// Takes the program out of an archive.
+pub(crate) fn program(archive: &Path) -> Result<Vec<u8>> {
+    let folder = tempfile::tempdir()?;
+    let file = File::open(archive).with_context(|| format!("{}", archive.display()))?;
+    tar::Archive::new(file).unpack(folder.path())?;
+    let layer = verify(folder.path())?;
+    for entry in tar::Archive::new(layer.as_slice()).entries()? {
+        let mut entry = entry?;
+        if entry.path()? == Path::new("podiam") {
+            let mut program = Vec::new();
+            entry.read_to_end(&mut program)?;
+            return Ok(program);
+        }
+    }
+    bail!("{} has no podiam", archive.display())
 }
 
 /// Follows the digests from the index to the layer, and returns the layer as a tar.
@@ -139,8 +156,7 @@ fn is_elf(path: &Path) -> Result<bool> {
 /// Runs the program with this root and no environment: nothing of this machine can help it.
 fn start(arch: Arch, root: &Path) -> Result<()> {
     if arch.name() != native() {
-        println!("not run: it is for another processor");
-        return Ok(());
+        return emulated::start(arch, root);
     }
     for (program, words) in [
         ("/podiam", &["--version"][..]),
@@ -167,7 +183,7 @@ fn start(arch: Arch, root: &Path) -> Result<()> {
 }
 
 /// This machine's processor.
-fn native() -> &'static str {
+pub(super) fn native() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",

@@ -4,14 +4,21 @@
 
 mod binary;
 mod check;
+mod emulated;
 mod oci;
+pub(crate) mod release;
 mod rootfs;
 mod sbom;
+mod simple;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
+pub(crate) use oci::sha256;
+
+pub(crate) use check::program;
+pub(crate) use simple::of_one_program;
 
 use crate::parts::{self, Part, debian};
 
@@ -36,21 +43,26 @@ pub(crate) struct Args {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Arch {
     /// `x86_64`
+    #[value(alias = "x86_64")]
     Amd64,
     /// `aarch64`
+    #[value(alias = "aarch64")]
     Arm64,
 }
 
 impl Arch {
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Amd64 => "amd64",
             Self::Arm64 => "arm64",
         }
     }
 
+    /// Both.
+    pub(crate) const ALL: [Self; 2] = [Self::Amd64, Self::Arm64];
+
     /// Rust's name of the target.
-    fn target(self) -> &'static str {
+    pub(crate) fn target(self) -> &'static str {
         match self {
             Self::Amd64 => "x86_64-unknown-linux-musl",
             Self::Arm64 => "aarch64-unknown-linux-musl",
@@ -100,6 +112,25 @@ impl Source {
 
 /// Builds the image, and checks it where that is asked for.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    build(args)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Builds the image for this machine's processor, and returns the archive.
+pub(crate) fn for_this_machine() -> Result<PathBuf> {
+    let arch = match std::env::consts::ARCH {
+        "x86_64" => Arch::Amd64,
+        "aarch64" => Arch::Arm64,
+        other => bail!("no image is built for {other}"),
+    };
+    build(&Args {
+        arch,
+        check: false,
+        twice: false,
+    })
+}
+
+fn build(args: &Args) -> Result<PathBuf> {
     let arch = args.arch;
     debian::ensure(&debian::IMAGE)?;
     if arch == Arch::Arm64 {
@@ -137,7 +168,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         println!("packed twice: the same, byte for byte");
         check::check(arch, &archive)?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(archive)
 }
 
 fn report(image: &oci::Image, archive: &Path) {

@@ -14,6 +14,10 @@ pub(crate) enum Part {
     Etcd,
     /// The Kubernetes API server.
     KubeApiserver,
+    /// The rest of Kubernetes: kubelet, kube-controller-manager, kube-scheduler and kubectl.
+    Kubernetes,
+    /// What pods of the end-to-end run are made of: a program with AWS's SDK for Go.
+    Workload,
     /// Helm, which renders the chart.
     Helm,
     /// `cargo fuzz`.
@@ -24,6 +28,8 @@ pub(crate) enum Part {
     CargoCyclonedx,
     /// `cargo auditable`, which writes the names of dependencies into the image's program.
     CargoAuditable,
+    /// mdBook, which makes a book of docs/.
+    Mdbook,
     /// The policy engine that judges IAM documents, for Node.js.
     IamSimulate,
 }
@@ -40,17 +46,30 @@ impl Part {
         Self::IamSimulate,
     ];
 
+    /// What the end-to-end run needs (`cargo xtask e2e`), the slowest to build first.
+    pub(crate) const E2E: [Self; 6] = [
+        Self::KubeApiserver,
+        Self::Kubernetes,
+        Self::Helm,
+        Self::Etcd,
+        Self::Python,
+        Self::Workload,
+    ];
+
     /// The name people know it by.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Python => "python",
             Self::Etcd => "etcd",
             Self::KubeApiserver => "kube-apiserver",
+            Self::Kubernetes => "kubernetes",
+            Self::Workload => "workload",
             Self::Helm => "helm",
             Self::CargoFuzz => "cargo-fuzz",
             Self::CargoDeny => "cargo-deny",
             Self::CargoCyclonedx => "cargo-cyclonedx",
             Self::CargoAuditable => "cargo-auditable",
+            Self::Mdbook => "mdbook",
             Self::IamSimulate => "iam-simulate",
         }
     }
@@ -60,12 +79,14 @@ impl Part {
         match self {
             Self::Python => "moto-5.2.5",
             Self::Etcd => "3.6.8",
-            Self::KubeApiserver => "1.34.4",
+            Self::KubeApiserver | Self::Kubernetes => "1.34.4",
+            Self::Workload => "1",
             Self::Helm => "3.19.5",
             Self::CargoFuzz => "0.13.2",
             Self::CargoDeny => "0.20.2",
             Self::CargoCyclonedx => "0.5.9",
             Self::CargoAuditable => "0.7.7",
+            Self::Mdbook => "0.5.4",
             Self::IamSimulate => "0.1.173",
         }
     }
@@ -85,6 +106,18 @@ impl Part {
                 ("go.mod", include_str!("../../parts/kube-apiserver/go.mod")),
                 ("go.sum", include_str!("../../parts/kube-apiserver/go.sum")),
             ],
+            Self::Kubernetes => &[
+                ("go.mod", include_str!("../../parts/kubernetes/go.mod")),
+                ("go.sum", include_str!("../../parts/kubernetes/go.sum")),
+            ],
+            Self::Workload => &[
+                ("go.mod", include_str!("../../parts/workload/go.mod")),
+                ("go.sum", include_str!("../../parts/workload/go.sum")),
+                ("main.go", include_str!("../../parts/workload/main.go")),
+                ("probe.go", include_str!("../../parts/workload/probe.go")),
+                ("sdk.go", include_str!("../../parts/workload/sdk.go")),
+                ("serve.go", include_str!("../../parts/workload/serve.go")),
+            ],
             Self::Helm => &[
                 ("go.mod", include_str!("../../parts/helm/go.mod")),
                 ("go.sum", include_str!("../../parts/helm/go.sum")),
@@ -99,7 +132,11 @@ impl Part {
                     include_str!("../../parts/iam-simulate/package-lock.json"),
                 ),
             ],
-            Self::CargoFuzz | Self::CargoDeny | Self::CargoCyclonedx | Self::CargoAuditable => &[],
+            Self::CargoFuzz
+            | Self::CargoDeny
+            | Self::CargoCyclonedx
+            | Self::CargoAuditable
+            | Self::Mdbook => &[],
         }
     }
 
@@ -116,6 +153,11 @@ impl Part {
             self.version(),
             hash.finish()
         ))
+    }
+
+    /// One of its programs, where it has several.
+    pub(crate) fn tool(self, cache: &Path, name: &str) -> PathBuf {
+        self.folder(cache).join("bin").join(name)
     }
 
     /// The program to run. For Python it is the interpreter (`-m moto.server`, `-m awscli`): the scripts beside it hold

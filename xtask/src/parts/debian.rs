@@ -18,7 +18,7 @@ pub(crate) struct Program {
 }
 
 /// All of them.
-pub(crate) const PROGRAMS: [Program; 13] = [
+pub(crate) const PROGRAMS: [Program; 15] = [
     Program {
         name: "ip",
         package: "iproute2",
@@ -38,6 +38,16 @@ pub(crate) const PROGRAMS: [Program; 13] = [
         name: "iptables-legacy",
         package: "iptables",
         purpose: "is what --intercept=iptables runs, in its variant legacy",
+    },
+    Program {
+        name: "chromium",
+        package: "chromium",
+        purpose: "renders the status page",
+    },
+    Program {
+        name: "setsid",
+        package: "util-linux",
+        purpose: "gives `podiam status --watch` a terminal",
     },
     Program {
         name: "setpriv",
@@ -106,6 +116,45 @@ pub(crate) const IMAGE_ARM64: [Program; 1] = [Program {
     package: "gcc-aarch64-linux-gnu",
     purpose: "compiles the C in the image's program for arm64",
 }];
+
+/// What a Kubernetes node on this machine needs.
+pub(crate) const NODE: [Program; 7] = [
+    Program {
+        name: "ip",
+        package: "iproute2",
+        purpose: "makes the networks of node and pods",
+    },
+    Program {
+        name: "unshare",
+        package: "util-linux",
+        purpose: "keeps the cluster apart from this machine",
+    },
+    Program {
+        name: "mount",
+        package: "mount",
+        purpose: "gives the node folders of its own",
+    },
+    Program {
+        name: "nft",
+        package: "nftables",
+        purpose: "shows the rules that podiam wrote",
+    },
+    Program {
+        name: "containerd",
+        package: "containerd",
+        purpose: "runs the node's containers",
+    },
+    Program {
+        name: "runc",
+        package: "runc",
+        purpose: "starts them",
+    },
+    Program {
+        name: "/usr/lib/cni/ptp",
+        package: "containernetworking-plugins",
+        purpose: "connects the pods",
+    },
+];
 
 /// Makes sure that the programs are there.
 pub(crate) fn ensure(programs: &[Program]) -> Result<()> {

@@ -14,7 +14,7 @@ const OLDEST: (u32, u32) = (1, 24);
 
 /// Builds etcd.
 pub(super) fn build_etcd(part: Part, folder: &Path, log: &Log) -> Result<()> {
-    build(part, folder, log, "go.etcd.io/etcd/server/v3", "")
+    build(folder, log, part.name(), &["go.etcd.io/etcd/server/v3"], "")
 }
 
 /// Builds helm. As in its release build, its version and that of the Kubernetes whose client it is built with are
@@ -31,36 +31,68 @@ pub(super) fn build_helm(part: Part, folder: &Path, log: &Log) -> Result<()> {
         kubernetes("chartutil"),
         kubernetes("lint/rules")
     );
-    build(part, folder, log, "helm.sh/helm/v3/cmd/helm", &stamps)
-}
-
-/// Builds kube-apiserver. Its version is stamped in, as its release build does: without it the server says v0.0.0 and
-/// clients and feature gates that compare versions go astray.
-pub(super) fn build_kube_apiserver(part: Part, folder: &Path, log: &Log) -> Result<()> {
-    let version = part.version();
-    let (major, rest) = version.split_once('.').context("a version has a dot")?;
-    let (minor, _) = rest.split_once('.').context("a version has two dots")?;
-    let stamp = "-X k8s.io/component-base/version.git";
-    let stamps = format!(" {stamp}Version=v{version} {stamp}Major={major} {stamp}Minor={minor}");
     build(
-        part,
         folder,
         log,
-        "k8s.io/kubernetes/cmd/kube-apiserver",
+        part.name(),
+        &["helm.sh/helm/v3/cmd/helm"],
         &stamps,
     )
 }
 
-fn build(part: Part, folder: &Path, log: &Log, package: &str, stamps: &str) -> Result<()> {
+/// Builds kube-apiserver.
+pub(super) fn build_kube_apiserver(part: Part, folder: &Path, log: &Log) -> Result<()> {
+    let package = "k8s.io/kubernetes/cmd/kube-apiserver";
+    build(
+        folder,
+        log,
+        part.name(),
+        &[package],
+        &kubernetes_stamps(part)?,
+    )
+}
+
+/// Builds the rest of Kubernetes, with what the build of kube-apiserver has left in Go's cache.
+pub(super) fn build_kubernetes(part: Part, folder: &Path, log: &Log) -> Result<()> {
+    let packages = [
+        "k8s.io/kubernetes/cmd/kube-controller-manager",
+        "k8s.io/kubernetes/cmd/kube-scheduler",
+        "k8s.io/kubernetes/cmd/kubectl",
+        "k8s.io/kubernetes/cmd/kubelet",
+    ];
+    build(folder, log, "", &packages, &kubernetes_stamps(part)?)
+}
+
+/// Builds the program of the end-to-end run's pods.
+pub(super) fn build_workload(part: Part, folder: &Path, log: &Log) -> Result<()> {
+    build(folder, log, part.name(), &["."], "")
+}
+
+/// The version, stamped in as the release build does: without it the server says v0.0.0, and clients and feature gates
+/// that compare versions go astray.
+fn kubernetes_stamps(part: Part) -> Result<String> {
+    let version = part.version();
+    let (major, rest) = version.split_once('.').context("a version has a dot")?;
+    let (minor, _) = rest.split_once('.').context("a version has two dots")?;
+    let stamp = "-X k8s.io/component-base/version.git";
+    Ok(format!(
+        " {stamp}Version=v{version} {stamp}Major={major} {stamp}Minor={minor}"
+    ))
+}
+
+/// Builds `packages` into the folder's `bin`: the one as the program `name`, several (`name` is empty) by their own names.
+fn build(folder: &Path, log: &Log, name: &str, packages: &[&str], stamps: &str) -> Result<()> {
     check_version()?;
+    // A folder with a slash behind it is one to Go, whether it exists or not.
+    let output = folder.join("bin").join(name);
     log.run(
         Command::new("go")
             .current_dir(folder)
             .args(["build", "-v", "-mod=readonly", "-trimpath", "-ldflags"])
             .arg(format!("-s -w{stamps}"))
             .arg("-o")
-            .arg(folder.join("bin").join(part.name()))
-            .arg(package)
+            .arg(output)
+            .args(packages)
             // Pure Go needs no C compiler; a toolchain of another version is never downloaded behind our back.
             .envs([
                 ("CGO_ENABLED", "0"),
@@ -74,7 +106,7 @@ fn build(part: Part, folder: &Path, log: &Log, package: &str, stamps: &str) -> R
 /// Fails where Go is missing or too old, and names the version that is needed.
 fn check_version() -> Result<()> {
     let needed = format!(
-        "Go {}.{} or newer is needed to build etcd, the Kubernetes API server and Helm",
+        "Go {}.{} or newer is needed to build etcd, Kubernetes, Helm and the pods' program",
         OLDEST.0, OLDEST.1
     );
     let output = Command::new("go")

@@ -155,9 +155,18 @@ fn build(part: Part, cache: &Path) -> Result<()> {
         Part::Etcd => golang::build_etcd(part, &partial, &log),
         Part::Helm => golang::build_helm(part, &partial, &log),
         Part::KubeApiserver => golang::build_kube_apiserver(part, &partial, &log),
+        Part::Kubernetes => golang::build_kubernetes(part, &partial, &log),
+        Part::Workload => golang::build_workload(part, &partial, &log),
         Part::IamSimulate => node::install(&partial, &log),
+        // Without what watches files and serves pages.
+        Part::Mdbook => cargo_tool::install(
+            part,
+            &["--no-default-features", "--features=search"],
+            &partial,
+            &log,
+        ),
         Part::CargoFuzz | Part::CargoDeny | Part::CargoCyclonedx | Part::CargoAuditable => {
-            cargo_tool::install(part, &partial, &log)
+            cargo_tool::install(part, &[], &partial, &log)
         }
     }?;
     fs::rename(&partial, &folder).context("cannot move the finished part to its place")

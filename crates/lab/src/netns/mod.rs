@@ -76,6 +76,12 @@ impl Namespace {
         Ok(namespace)
     }
 
+    /// The namespace that the calling thread is in.
+    pub fn current() -> Result<Self, Error> {
+        let file = File::open("/proc/thread-self/ns/net").map_err(Error::Kernel)?;
+        Ok(Self { file })
+    }
+
     /// Runs `work` on a thread in the namespace. Sockets that it makes stay in the namespace wherever they go.
     pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, Error> {
         on_a_thread(|| {

@@ -1,4 +1,4 @@
-//! What the demo prints, and the count of what was not as promised.
+//! What the demo and the end-to-end run print, and the count of what was not as promised.
 
 use std::fmt::Arguments;
 use std::io::{Stdout, Write, stdout};
@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use crate::progress::Style;
 
 /// The report: sections, facts, and expectations that hold or do not.
-pub(super) struct Report {
-    pub(super) style: Style,
+pub(crate) struct Report {
+    pub(crate) style: Style,
     sections: usize,
     held: usize,
     failed: usize,
@@ -16,7 +16,7 @@ pub(super) struct Report {
 }
 
 impl Report {
-    pub(super) fn new(style: Style) -> Self {
+    pub(crate) fn new(style: Style) -> Self {
         Self {
             style,
             sections: 0,
@@ -32,7 +32,7 @@ impl Report {
     }
 
     /// Begins a numbered section.
-    pub(super) fn section(&mut self, title: &str) {
+    pub(crate) fn section(&mut self, title: &str) {
         self.sections += 1;
         let gap = if self.sections > 1 { "\n" } else { "" };
         self.say(format_args!(
@@ -42,7 +42,7 @@ impl Report {
     }
 
     /// Begins what concerns one pod.
-    pub(super) fn subject(&self, who: &str, what: &str) {
+    pub(crate) fn subject(&self, who: &str, what: &str) {
         self.say(format_args!(
             "  {} {}",
             self.style.bold(who),
@@ -51,17 +51,17 @@ impl Report {
     }
 
     /// A command that a person could type.
-    pub(super) fn command(&self, line: &str) {
+    pub(crate) fn command(&self, line: &str) {
         self.say(format_args!("    {}", self.style.dim(&format!("$ {line}"))));
     }
 
     /// A line as it is: what was asked, what was answered.
-    pub(super) fn line(&self, text: &str) {
+    pub(crate) fn line(&self, text: &str) {
         self.say(format_args!("      {text}"));
     }
 
     /// A fact without a judgement.
-    pub(super) fn fact(&self, name: &str, value: &str) {
+    pub(crate) fn fact(&self, name: &str, value: &str) {
         self.say(format_args!(
             "    {}",
             format!("  {name:<13} {value}").trim_end()
@@ -69,7 +69,7 @@ impl Report {
     }
 
     /// A fact that must be so: `holds` says whether it is.
-    pub(super) fn expect(&mut self, holds: bool, name: &str, value: &str) {
+    pub(crate) fn expect(&mut self, holds: bool, name: &str, value: &str) {
         let mark = if holds {
             self.style.green("✓")
         } else {
@@ -86,8 +86,22 @@ impl Report {
         ));
     }
 
+    /// How many expectations did not hold so far.
+    pub(crate) fn failed(&self) -> usize {
+        self.failed
+    }
+
+    /// Counts and tells what could not even be tried.
+    pub(crate) fn broken(&mut self, error: &anyhow::Error) {
+        self.failed += 1;
+        self.say(format_args!(
+            "    {} {error:#}",
+            self.style.red("✗ broken off:")
+        ));
+    }
+
     /// The last line, and the exit code.
-    pub(super) fn conclude(&self) -> ExitCode {
+    pub(crate) fn conclude(&self) -> ExitCode {
         let Self {
             style,
             held,
@@ -114,7 +128,7 @@ impl Report {
 }
 
 /// The start of a body, on one line.
-pub(super) fn gist(body: &str) -> String {
+pub(crate) fn gist(body: &str) -> String {
     let line: Vec<&str> = body.split_whitespace().collect();
     let line = line.join(" ");
     match line.char_indices().nth(100) {

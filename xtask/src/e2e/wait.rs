@@ -1,0 +1,26 @@
+//! Waiting for what somebody else does: asked often, for a bounded time, and the last reason why not is the error.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Asks until the answer is no error, and returns it.
+pub(super) fn until<T>(
+    what: &str,
+    limit: Duration,
+    mut ask: impl FnMut() -> Result<T>,
+) -> Result<T> {
+    let started = Instant::now();
+    loop {
+        let error = match ask() {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        if started.elapsed() > limit {
+            return Err(error).with_context(|| format!("{what}: not within {limit:?}"));
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
