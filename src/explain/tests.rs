@@ -236,8 +236,14 @@ fn whose_an_address_is_is_told_with_the_others_who_claim_it() {
 
 #[test]
 fn what_others_wrote_makes_no_line_and_no_colour_of_its_own() {
-    let hostile = pod("it", Some("x\u{1b}[31m\r\nHAS app\u{7}"));
-    let text = explain(rules(), None, around(vec![hostile], None), "it").text(Width(96));
+    let hostile = "x\u{1b}[31m\r\nHAS app\u{7}";
+    let mut events = around(vec![pod("it", Some(hostile))], None);
+    events.push(Event::NamespaceApplied(Namespace {
+        allowed_roles: Some(hostile.into()),
+        ..namespace()
+    }));
+    let text = explain(rules(), None, events, "it").text(Width(96));
+    assert!(text.contains("allowed = x?[31m HAS app?"), "{text}");
     let control = |c: char| c.is_control() && c != '\n';
     assert!(!text.contains(control), "{text}");
     assert!(!text.lines().any(|line| line.starts_with("HAS")), "{text}");
