@@ -1,8 +1,9 @@
-//! The admin socket: /healthz, /readyz, /metrics, /status, /status.json, /debug/store. On a socket of its own, so that nothing
-//! but metadata is ever served to pods, and on the control runtime, so that a scrape never delays a pod. What it says of
-//! single pods it says to the node itself alone (`peer`), but for /debug/store, which somebody has asked for.
+//! The admin socket: /healthz, /readyz, /metrics, /status, /status.json, /explain, /debug/store. On a socket of its own, so that
+//! nothing but metadata is ever served to pods, and on the control runtime, so that a scrape never delays a pod. What it
+//! says of single pods it says to the node itself alone (`peer`), but for /debug/store, which somebody has asked for.
 
 mod collect;
+mod explain;
 mod page;
 mod peer;
 pub mod status;
@@ -48,8 +49,7 @@ pub struct Admin {
 type Reply = Response<Full<Bytes>>;
 
 /// What is said to whoever asks for something else. `podiam status` knows an older agent by how it begins.
-const CONTENTS: &str =
-    "here are /healthz, /readyz, /metrics, /status, /status.json, and with --debug /debug/store\n";
+const CONTENTS: &str = "here are /healthz, /readyz, /metrics, /status, /status.json, /explain, and with --debug /debug/store\n";
 
 /// Serves the admin socket until it is dropped.
 pub async fn serve(listener: TcpListener, admin: Arc<Admin>) {
@@ -100,11 +100,12 @@ impl Admin {
                     format!("cannot render the metrics: {error}\n"),
                 ),
             },
-            "/status" | "/status.json" if !from_the_node(peer) => {
+            "/status" | "/status.json" | explain::PATH if !from_the_node(peer) => {
                 text(StatusCode::FORBIDDEN, peer::REFUSAL)
             }
             "/status" => page::reply(self.status(), request.uri().query()),
             "/status.json" => self.status_json(),
+            explain::PATH => self.explain(request.uri().query()),
             "/debug/store" if self.debug_store => self.store(),
             _ => text(StatusCode::NOT_FOUND, CONTENTS),
         }

@@ -50,7 +50,7 @@ pub use self::state::Terms;
 use crate::authorize::Grant;
 use crate::clock::Clock;
 use crate::reason::Reason;
-use crate::sts::AssumeRole;
+use crate::sts::{AssumeRole, StsError};
 
 /// One slot, for `/debug`, metrics and readiness. No secret is in it.
 #[derive(Clone, Debug)]
@@ -73,6 +73,30 @@ pub struct SlotStatus {
     pub access_key_id: Option<String>,
     /// Why the last call brought nothing; `None` where it brought credentials, or has not come back yet.
     pub failure: Option<Reason>,
+    /// When STS is asked next; `None` while a call is wanted or under way.
+    pub next: Option<Next>,
+    /// How the last call failed; `None` where it succeeded, or none has ended yet.
+    pub last_error: Option<Arc<Failure>>,
+}
+
+/// When STS is asked next, if nothing changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// At that time.
+    At(Timestamp),
+    /// When a pod asks after that time.
+    OnDemandAfter(Timestamp),
+}
+
+/// A call that failed. For the operator alone: AWS's texts name accounts and roles.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// When it came back.
+    pub at: Timestamp,
+    /// What came back, sorted.
+    pub error: StsError,
+    /// How many failed in a row, with this one.
+    pub in_a_row: u32,
 }
 
 impl SlotStatus {
@@ -181,6 +205,11 @@ impl Credentials {
             .values()
             .map(|slot| slot.status())
             .collect()
+    }
+
+    /// The slot of one grant; `None` where nobody wants it.
+    pub fn status_of(&self, grant: &Grant) -> Option<SlotStatus> {
+        self.0.map.load().get(grant).map(|slot| slot.status())
     }
 
     /// How the queue for STS stands.

@@ -35,6 +35,8 @@ pub mod sts;
 
 pub mod credentials;
 
+pub mod explain;
+
 pub mod lifecycle;
 
 pub mod handover;

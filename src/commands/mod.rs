@@ -1,11 +1,12 @@
 //! The command line's root: which command was asked for, and how the process ends. Called by `main` only. What the
 //! commands do is in the modules below, and what the agent does is in `app`.
 //!
-//! Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong; `iam lint` has 3 and 4 of
-//! its own, `migrate` 3.
+//! Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong; `iam lint` and `explain` have 3 and 4
+//! of their own, `migrate` 3.
 
 mod admission;
 mod agent;
+mod explain;
 mod iam;
 mod intercept;
 mod migrate;
@@ -46,6 +47,9 @@ enum Command {
     /// Show how a running agent and its pods stand: roles, reasons, credentials, requests
     Status(status::StatusArgs),
 
+    /// Say why a pod has its role and its credentials, or none
+    Explain(Box<explain::ExplainArgs>),
+
     /// Make and check the IAM policies that keep pods apart; asks nothing of AWS
     #[command(subcommand)]
     Iam(Box<iam::Command>),
@@ -65,6 +69,8 @@ enum Failure {
     Configuration(Problems),
     /// What was asked for makes no sense.
     Usage(anyhow::Error),
+    /// It ends with an exit code of the command's own.
+    Coded(u8, anyhow::Error),
     Other(anyhow::Error),
 }
 
@@ -105,6 +111,7 @@ pub fn run(words: Vec<OsString>) -> ExitCode {
         Ok(Command::AdmissionPolicy(args)) => admission::run(*args),
         Ok(Command::Intercept(command)) => intercept::run(*command),
         Ok(Command::Status(args)) => status::run(&args),
+        Ok(Command::Explain(args)) => explain::run(&args),
         Ok(Command::Iam(command)) => iam::run(&command, said),
         Ok(Command::Migrate(args)) => migrate::run(*args),
         Ok(Command::Completions { shell }) => completions(shell),
@@ -115,6 +122,7 @@ pub fn run(words: Vec<OsString>) -> ExitCode {
         Ok(code) => return code,
         Err(Failure::Configuration(problems)) => (2, problems.to_string()),
         Err(Failure::Usage(error)) => (2, format!("{error:#}")),
+        Err(Failure::Coded(code, error)) => (code, format!("{error:#}")),
         Err(Failure::Other(error)) => (1, format!("{error:#}")),
     };
     // If nobody listens on stderr, the exit code has to do.

@@ -130,6 +130,8 @@ pub struct ApiAccess {
 pub enum ApiEndpoint {
     /// The pod's own service account.
     InCluster,
+    /// What `kubectl` would use: `$KUBECONFIG`, `~/.kube/config`, else the pod's own service account. Never the agent's.
+    Inferred,
     /// `--kubeconfig`.
     Kubeconfig(PathBuf),
     /// `--api-server` and `--api-token`.
@@ -145,6 +147,7 @@ impl std::fmt::Debug for ApiEndpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::InCluster => f.write_str("InCluster"),
+            Self::Inferred => f.write_str("Inferred"),
             Self::Kubeconfig(path) => f.debug_tuple("Kubeconfig").field(path).finish(),
             Self::Explicit { server, .. } => f
                 .debug_struct("Explicit")

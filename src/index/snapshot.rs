@@ -111,7 +111,7 @@ impl<G> Snapshot<G> {
     }
 
     /// What is known around a pod.
-    pub(super) fn around(&self, pod: &Workload) -> Surroundings<'_> {
+    pub fn around(&self, pod: &Workload) -> Surroundings<'_> {
         let account = super::account_of(pod);
         Surroundings {
             namespace: self.namespaces.get(&pod.namespace),

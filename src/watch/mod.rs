@@ -8,6 +8,7 @@ mod claims;
 mod files;
 #[cfg(test)]
 mod harness;
+mod inquiry;
 mod kubernetes;
 mod objects;
 mod runtime;
@@ -26,6 +27,7 @@ use crate::index::{Event, Index};
 use crate::workload::AnnotationKeys;
 
 pub(crate) use files::Notices;
+pub use inquiry::{Candidate, Inquiry, InquiryError};
 pub use runtime::Runtime;
 pub use status::{MAX_VIEW_AGE, Resource, SourceStatus, SyncState, View};
 

@@ -11,6 +11,7 @@
 mod api;
 mod claims;
 mod events;
+mod explain;
 mod pods;
 mod scene;
 #[path = "../support/mod.rs"]
