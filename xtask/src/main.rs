@@ -11,6 +11,7 @@ mod chart;
 mod demo;
 mod fuzz;
 mod image;
+mod instructions;
 mod parts;
 mod progress;
 mod simulate;
@@ -37,6 +38,8 @@ enum Xtask {
     Test(test::Args),
     /// Measures podiam beside a bare HTTP responder, and fails where a figure misses its bar
     Bench(bench::Args),
+    /// Counts the instructions of a cached request, and fails where they have changed by more than 3 %
+    Instructions(instructions::Args),
     /// Simulates the agents of thousands of nodes before one STS: a table, and plots with `--svg DIR`
     Simulate(simulate::Args),
     /// Runs the fuzz targets
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Xtask::Demo(args) => demo::run(&args),
         Xtask::Test(args) => Ok(test::run(&args)),
         Xtask::Bench(args) => bench::run(&args),
+        Xtask::Instructions(args) => instructions::run(&args),
         Xtask::Simulate(args) => simulate::run(&args),
         Xtask::Fuzz(args) => fuzz::run(&args),
         Xtask::Chart => chart::run(),

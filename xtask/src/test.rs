@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::fuzz;
 use crate::parts::{self, Part, debian};
 use crate::progress::{Style, human};
+use crate::{fuzz, instructions};
 
 /// Options of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -36,6 +36,8 @@ enum Step {
     Tests,
     /// The documentation builds and its links lead somewhere
     Docs,
+    /// The instructions of a cached request are what is recorded, in the development build
+    Instructions,
     /// Licences, bans and sources of the dependencies (advisories need a database that is not in a registry)
     Dependencies,
     /// Every fuzz target for a bounded time
@@ -43,12 +45,13 @@ enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Parts,
         Self::Format,
         Self::Lints,
         Self::Tests,
         Self::Docs,
+        Self::Instructions,
         Self::Dependencies,
         Self::Fuzz,
     ];
@@ -60,6 +63,7 @@ impl Step {
             Self::Lints => "lints",
             Self::Tests => "tests",
             Self::Docs => "docs",
+            Self::Instructions => "instructions",
             Self::Dependencies => "dependencies",
             Self::Fuzz => "fuzz",
         }
@@ -78,7 +82,7 @@ impl Step {
             ],
             Self::Dependencies => &[Part::CargoDeny],
             Self::Fuzz => &[Part::CargoFuzz],
-            Self::Format | Self::Lints | Self::Docs => &[],
+            Self::Format | Self::Lints | Self::Docs | Self::Instructions => &[],
         }
     }
 
@@ -107,6 +111,7 @@ impl Step {
                 &["doc", "--locked", "--workspace", "--no-deps"],
                 &[("RUSTDOCFLAGS", "--deny warnings")],
             ),
+            Self::Instructions => Ok(Count::of(instructions::holds()?)),
             Self::Dependencies => dependencies(),
             Self::Fuzz => fuzz_all(args.fuzz_seconds),
         }
