@@ -108,7 +108,31 @@ impl SlotStatus {
 #[derive(Clone)]
 pub struct Credentials(Arc<Slots>);
 
-type Map = HashMap<Arc<Grant>, Arc<Slot>>;
+/// The slots by grant, and by where the grant lies in memory: a pod's entry in the index holds the very grant that is
+/// wanted, so that a request need not hash all that goes into `AssumeRole`.
+#[derive(Clone, Default)]
+struct Map {
+    by_grant: HashMap<Arc<Grant>, Arc<Slot>>,
+    /// No other grant can come to lie there: `by_grant` keeps each alive.
+    by_place: HashMap<usize, Arc<Slot>>,
+}
+
+impl Map {
+    fn get(&self, grant: &Grant) -> Option<&Arc<Slot>> {
+        self.by_place
+            .get(&place(grant))
+            .or_else(|| self.by_grant.get(grant))
+    }
+
+    fn insert(&mut self, grant: Arc<Grant>, slot: Arc<Slot>) {
+        self.by_place.insert(place(&grant), Arc::clone(&slot));
+        self.by_grant.insert(grant, slot);
+    }
+}
+
+fn place(grant: &Grant) -> usize {
+    std::ptr::from_ref(grant).addr()
+}
 
 struct Slots {
     engine: Arc<Engine>,
@@ -169,13 +193,16 @@ impl Credentials {
     pub fn set_wanted(&self, wanted: impl IntoIterator<Item = Arc<Grant>>) {
         let _writer = self.lock();
         let current = self.0.map.load();
-        let mut next = Map::new();
+        let mut next = Map::default();
         for grant in wanted {
-            next.entry(grant)
-                .or_insert_with_key(|grant| match current.get(grant) {
+            // The same twice, in two places, is one slot all the same.
+            if next.get(&grant).is_none() {
+                let slot = match current.get(&grant) {
                     Some(slot) => Arc::clone(slot),
-                    None => self.start(Arc::clone(grant)),
-                });
+                    None => self.start(Arc::clone(&grant)),
+                };
+                next.insert(grant, slot);
+            }
         }
         self.0.map.store(Arc::new(next));
     }
@@ -202,6 +229,7 @@ impl Credentials {
         self.0
             .map
             .load()
+            .by_grant
             .values()
             .map(|slot| slot.status())
             .collect()

@@ -48,14 +48,15 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Of an accepted connection. IPv4-mapped addresses are given as IPv4.
-    pub fn of(stream: &TcpStream, peer: SocketAddr) -> io::Result<Self> {
-        Ok(Self {
+    /// Of a connection that was accepted at `local`, by a listener that
+    /// [asked for interfaces](podiam_intercept::connection::ask_for_interfaces). IPv4-mapped addresses are given as IPv4.
+    pub fn of(stream: &TcpStream, peer: SocketAddr, local: SocketAddr) -> Self {
+        Self {
             peer: canonical(peer),
-            local: canonical(stream.local_addr()?),
-            original: original_destination(stream).ok(),
-            interface: ingress_interface(stream).ok(),
-        })
+            local: canonical(local),
+            original: original_destination(stream, local.ip()).ok(),
+            interface: ingress_interface(stream, local.ip()).ok(),
+        }
     }
 
     /// Where the client's own socket is connected to.

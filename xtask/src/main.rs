@@ -13,6 +13,7 @@ mod demo;
 mod e2e;
 mod fuzz;
 mod image;
+mod instructions;
 mod parts;
 mod progress;
 mod reference;
@@ -45,6 +46,8 @@ enum Xtask {
     E2e(e2e::Args),
     /// Measures podiam beside a bare HTTP responder, and fails where a figure misses its bar
     Bench(bench::Args),
+    /// Counts the instructions of a cached request, and fails where they have changed by more than 3 %
+    Instructions(instructions::Args),
     /// Simulates the agents of thousands of nodes before one STS: a table, and plots with `--svg DIR`
     Simulate(simulate::Args),
     /// Runs the fuzz targets
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
         Xtask::Test(args) => Ok(test::run(&args)),
         Xtask::E2e(args) => e2e::run(&args),
         Xtask::Bench(args) => bench::run(&args),
+        Xtask::Instructions(args) => instructions::run(&args),
         Xtask::Simulate(args) => simulate::run(&args),
         Xtask::Fuzz(args) => fuzz::run(&args),
         Xtask::Chart => chart::run(),

@@ -116,6 +116,13 @@ pub(crate) const PROGRAMS: [Program; 19] = [
     },
 ];
 
+/// What counts instructions.
+pub(crate) const INSTRUCTIONS: [Program; 1] = [Program {
+    name: "valgrind",
+    package: "valgrind",
+    purpose: "counts the agent's instructions",
+}];
+
 /// What the image needs.
 pub(crate) const IMAGE: [Program; 2] = [
     Program {
