@@ -53,4 +53,6 @@ pub mod admin;
 
 pub mod app;
 
+pub mod doctor;
+
 pub mod commands;

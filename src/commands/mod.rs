@@ -1,10 +1,12 @@
 //! The command line's root: which command was asked for, and how the process ends. Called by `main` only. What the
 //! commands do is in the modules below, and what the agent does is in `app`.
 //!
-//! Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong; `iam lint` has 3 and 4 of its own.
+//! Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong; `iam lint` and
+//! `doctor` have more of their own.
 
 mod admission;
 mod agent;
+mod doctor;
 mod iam;
 mod intercept;
 
@@ -43,6 +45,9 @@ enum Command {
     /// Make and check the IAM policies that keep pods apart; asks nothing of AWS
     #[command(subcommand)]
     Iam(Box<iam::Command>),
+
+    /// Look at everything that must be right: AWS, the cluster, the node; changes nothing
+    Doctor(Box<doctor::DoctorArgs>),
 
     /// Print a shell's completions
     Completions {
@@ -96,6 +101,7 @@ pub fn run(words: Vec<OsString>) -> ExitCode {
         Ok(Command::AdmissionPolicy(args)) => admission::run(*args),
         Ok(Command::Intercept(command)) => intercept::run(*command),
         Ok(Command::Iam(command)) => iam::run(&command, said),
+        Ok(Command::Doctor(args)) => doctor::run(*args),
         Ok(Command::Completions { shell }) => completions(shell),
         // Also how --help and --version end: clap knows which of its errors are none.
         Err(error) => error.exit(),
