@@ -169,16 +169,12 @@ impl Doctor<'_> {
             let instances = self.instances(&aws).await;
             self.found(judge::hop_limit::judge(instances));
         }
-        let denies = if self.wants(Check::NodePolicy) || self.wants(Check::TrustPolicies) {
+        if self.wants(Check::NodePolicy) {
             self.progress.asks("the nodes' policy");
             let finding = self.node_policy(&aws).await;
-            let denies = finding.verdict == Verdict::Ok;
             self.found(finding);
-            denies
-        } else {
-            false
-        };
-        self.roles(&aws, denies).await;
+        }
+        self.roles(&aws).await;
     }
 
     async fn clock_skew(&mut self, aws: &AwsFacts) {
@@ -255,7 +251,7 @@ impl Doctor<'_> {
         judge(&outside, seen)
     }
 
-    async fn roles(&mut self, aws: &AwsFacts, denies: bool) {
+    async fn roles(&mut self, aws: &AwsFacts) {
         let wanted = [
             Check::RolesAssumable,
             Check::TrustPolicies,
@@ -286,7 +282,7 @@ impl Doctor<'_> {
             (Err(why), _) | (_, Err(why)) => {
                 Finding::cannot_tell(Check::TrustPolicies, why, "see agents and node-identity")
             }
-            _ => judge::trust::judge(&known, node_role, denies),
+            _ => judge::trust::judge(&known, node_role),
         };
         self.found(trust);
         if self.wants(Check::RolesAssumable) {

@@ -1,7 +1,7 @@
 //! `trust-policies`: what `podiam iam lint` says of the trust policies of the pods' roles.
 
 use podiam_iam::RoleArn;
-use podiam_iam::lint::{Code, Knowledge, Language, Severity, Source, lint};
+use podiam_iam::lint::{Knowledge, Language, Severity, Source, lint};
 use serde_json::{Value, json};
 
 use super::assumable::Known;
@@ -11,12 +11,8 @@ use crate::doctor::finding::{Finding, Verdict};
 
 const CHECK: Check = Check::TrustPolicies;
 
-/// `denies`: the nodes' policy was seen to deny every other role, so that a trust policy may name the nodes' role.
-pub(in crate::doctor) fn judge(
-    known: &Known,
-    node_role: Option<&RoleArn>,
-    denies: bool,
-) -> Finding {
+/// Whether the nodes' policy closes what naming the nodes' role opens is `node-policy`'s affair, and a note of lint's.
+pub(in crate::doctor) fn judge(known: &Known, node_role: Option<&RoleArn>) -> Finding {
     let unread = known.values().find_map(|role| match role {
         Err(QueryError::NotFound { .. }) | Ok(_) => None,
         Err(error) => Some(error.to_string()),
@@ -56,7 +52,6 @@ pub(in crate::doctor) fn judge(
     let findings: Vec<_> = report
         .findings
         .iter()
-        .filter(|finding| !(denies && finding.code == Code::TrustsWithoutDeny))
         .filter(|finding| finding.severity > Severity::Note)
         .collect();
     let verdict = match findings.iter().map(|finding| finding.severity).max() {
@@ -117,15 +112,13 @@ pub(in crate::doctor) mod tests {
     }
 
     #[test]
-    fn trust_in_the_nodes_is_right_behind_a_deny_and_trust_in_everyone_never() {
+    fn trust_in_the_nodes_is_right_and_in_everyone_never() {
         let nodes = RoleArn::parse(NODES).unwrap();
         let app = "arn:aws:iam::123456789012:role/k8s/app";
         let good: Known = [role(app, &json!({"AWS": NODES}))].into();
-        assert_eq!(judge(&good, Some(&nodes), true).verdict, Verdict::Ok);
-        let undenied = judge(&good, Some(&nodes), false);
-        assert_eq!(undenied.verdict, Verdict::Warning, "{undenied:?}");
+        assert_eq!(judge(&good, Some(&nodes)).verdict, Verdict::Ok);
         let open: Known = [role(app, &json!("*"))].into();
-        let finding = judge(&open, Some(&nodes), true);
+        let finding = judge(&open, Some(&nodes));
         assert_eq!(finding.verdict, Verdict::Wrong, "{finding:?}");
         assert!(finding.evidence[1].contains(app), "{finding:?}");
     }
@@ -138,7 +131,7 @@ pub(in crate::doctor) mod tests {
         };
         let app = RoleArn::parse("arn:aws:iam::123456789012:role/app").unwrap();
         let known: Known = [(app, Err(denied))].into();
-        let finding = judge(&known, None, true);
+        let finding = judge(&known, None);
         assert_eq!(finding.verdict, Verdict::CannotTell, "{finding:?}");
     }
 }
