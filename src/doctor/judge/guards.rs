@@ -154,7 +154,12 @@ mod tests {
                 Warning,
                 "every role: dev",
             ),
-            (&["--namespace-permitted=enforce"], r#"["*"]"#, Right, "in force"),
+            (
+                &["--namespace-permitted=enforce"],
+                r#"["*"]"#,
+                Right,
+                "in force",
+            ),
         ] {
             let finding = judge(Ok(&roles(flags)), Ok(&[namespace(allowed)]));
             assert_eq!(finding.verdict, verdict, "{flags:?}: {finding:?}");
