@@ -3,6 +3,11 @@
 //! Exit codes: 0 all is well; 3 the worst is a warning; 4 something is wrong; 5 nothing is wrong that could be seen, and
 //! something could not be.
 
+#![allow(
+    clippy::doc_markdown,
+    reason = "some of these doc comments are the help that a terminal shows"
+)]
+
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;

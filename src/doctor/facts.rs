@@ -1,7 +1,7 @@
 //! What several checks need to know, each asked once and only if a wanted check needs it: the agents and their flags, the
 //! caller, the nodes' role, and what the agents would grant to the pods there are.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -257,9 +257,9 @@ impl Grants {
 
     /// Each role once.
     pub(super) fn roles(&self) -> Vec<RoleArn> {
-        let roles = self.grants.iter().map(|grant| (grant.role.clone(), ()));
-        let roles: BTreeMap<RoleArn, ()> = roles.collect();
-        roles.into_keys().collect()
+        let roles = self.grants.iter().map(|grant| grant.role.clone());
+        let roles: BTreeSet<RoleArn> = roles.collect();
+        roles.into_iter().collect()
     }
 }
 

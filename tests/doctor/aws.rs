@@ -414,6 +414,7 @@ async fn motos_iam_and_sts_are_understood() {
     python
         .args(["-c", ACCOUNT])
         .env("AWS_ENDPOINT_URL", moto.url())
+        .env("AWS_DEFAULT_REGION", "eu-central-1")
         .env("AWS_ACCESS_KEY_ID", "test")
         .env("AWS_SECRET_ACCESS_KEY", "test");
     let output = python.output().unwrap();

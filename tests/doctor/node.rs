@@ -2,10 +2,17 @@
 
 use std::process::Command;
 
-use podiam_lab::aws::{Aws, Config, TokenPolicy};
-use podiam_lab::netns::{NODE, Namespace};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
 
-use crate::support::agent::enter;
+use podiam_intercept::Nftables;
+use podiam_lab::aws::{Aws, Config, TokenPolicy};
+use podiam_lab::netns::{self, NODE, Namespace, Vpc};
+
+use crate::support::agent::{Agent, Host, enter};
+use crate::support::apiserver::Cluster;
+use crate::support::process::Process;
+use crate::support::{pods, relay};
 use crate::{Run, clean, doctor};
 
 /// A run in a namespace, for a metadata service at an address.
@@ -66,11 +73,83 @@ async fn rules_must_be_there_whole_and_lead_to_the_agent() {
     );
 }
 
+/// The pod's address: of no other node of this machine, whose processes the doctor sees too.
+const POD: Ipv4Addr = Ipv4Addr::new(10, 0, 100, 77);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pods_question_must_get_to_an_agent() {
+    let cluster = Cluster::shared().await;
+    let client = cluster.client().await;
+    pods::namespace(&client, "asked", &[]).await;
+    let ip = POD.to_string();
+    let spec = pods::Spec {
+        namespace: "asked",
+        name: "app",
+        node: "asked",
+        ip: &ip,
+        annotations: &[],
+    };
+    pods::run(&client, spec).await;
+
+    let vpc = Arc::new(Vpc::new().unwrap());
+    let _aws = vpc.start_aws(Config::default()).unwrap();
+    let node = vpc.node().namespace();
+    relay::relay(node.listen(cluster.address()).unwrap(), cluster.address());
+    let pod = vpc.add_pod(POD).unwrap();
+    // What runs in it makes its namespace visible.
+    let mut program = enter(pod.namespace(), "sleep");
+    program.arg("infinity");
+    let _program = Process::spawn("the pod's program", &program);
+    let manifests = tempfile::tempdir().unwrap();
+    let manifest = format!(
+        "{{apiVersion: v1, kind: Pod, metadata: {{name: app, namespace: t}}, status: {{podIP: {POD}}}}}"
+    );
+    std::fs::write(manifests.path().join("pod.yaml"), manifest).unwrap();
+    let workloads = format!("--workloads={}", manifests.path().display());
+    let sts = format!("http://{}", netns::STS);
+    let agent = Agent::start_at(Host::Node(Arc::clone(&vpc)), &sts, &[&workloads]);
+    agent.ready().await;
+
+    let kubeconfig = format!("--kubeconfig={}", cluster.admin_kubeconfig().display());
+    let host_ip = format!("--host-ip={NODE}");
+    let look = async |mode: &str| {
+        let words = [
+            "--from=node",
+            "--only=interception",
+            kubeconfig.as_str(),
+            "--",
+            &host_ip,
+            mode,
+        ];
+        doctor(clean(enter(node, env!("CARGO_BIN_EXE_podiam"))), &words).await
+    };
+    let seen = look("--intercept=nftables").await;
+    seen.assert(
+        "interception",
+        "ok",
+        "asked as a pod: the pod at 10.0.100.77",
+    );
+    look("--intercept=none")
+        .await
+        .assert("interception", "ok", "is answered here");
+
+    agent.process().end(nix::sys::signal::Signal::SIGKILL);
+    look("--intercept=none")
+        .await
+        .assert("interception", "wrong", "is not answered");
+    node.enter(|| Nftables::default().remove())
+        .unwrap()
+        .unwrap();
+    look("--intercept=none")
+        .await
+        .assert("interception", "wrong", "is answered by somebody else");
+}
+
 #[tokio::test]
 async fn the_kernel_and_the_dataplane_are_looked_at() {
     let node = Namespace::new().unwrap();
     node.ip("link set lo up").unwrap();
-    node.ip("link add eni1 type dummy").unwrap();
+    node.ip("link add eni1 type veth peer name eni2").unwrap();
     let ip = format!("--host-ip={NODE}");
     let agent = [ip.as_str(), "--intercept=nftables"];
     let seen = run(&node, "kernel,dataplane", &agent).await;

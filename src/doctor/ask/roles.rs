@@ -11,7 +11,7 @@ use crate::authorize::Grant;
 use crate::sts::{AssumeRole, Kind, StsError};
 
 /// The shortest session that STS makes.
-const SHORTEST: Duration = Duration::from_secs(900);
+const SHORTEST: Duration = Duration::from_mins(15);
 /// Calls under way at once.
 const CONCURRENCY: usize = 4;
 /// Attempts where STS asks for fewer calls or has a problem of its own, each after twice the wait of the one before.

@@ -29,7 +29,7 @@ pub(in crate::doctor) struct Seen<'a> {
     pub(in crate::doctor) node_role: Option<&'a RoleArn>,
 }
 
-pub(in crate::doctor) fn judge(seen: Seen<'_>) -> Finding {
+pub(in crate::doctor) fn judge(seen: &Seen<'_>) -> Finding {
     let attempts = match &seen.attempts {
         Ok(attempts) => attempts,
         Err(why) => {
@@ -147,7 +147,7 @@ fn in_trust(trust: &str, grant: &Grant, node_role: Option<&RoleArn>) -> String {
         };
         trusting
             .iter()
-            .any(|it| texts(&it["Action"]).iter().any(|it| matches(it)))
+            .any(|it| texts(&it["Action"]).iter().any(&matches))
     };
     if !grant.attributes.tags().is_empty() && !allows("sts:TagSession") {
         return "the trust policy does not allow sts:TagSession, which session tags need"
@@ -174,8 +174,7 @@ fn trusts(statement: &Value, node_role: &RoleArn) -> bool {
     let root = format!("arn:{partition}:iam::{account}:root");
     let is_meant = |text: &&str| [node_role.as_str(), account, root.as_str(), "*"].contains(text);
     let principal = &statement["Principal"];
-    texts(principal).iter().any(|it| is_meant(it))
-        || texts(&principal["AWS"]).iter().any(|it| is_meant(it))
+    texts(principal).iter().any(&is_meant) || texts(&principal["AWS"]).iter().any(is_meant)
 }
 
 fn statements(document: &Value) -> Vec<&Value> {

@@ -40,22 +40,22 @@ pub(in crate::doctor) fn judge(
         Ok(config) => config,
         Err(why) => return Finding::cannot_tell(CHECK, why, "see agents"),
     };
-    let mut links: Vec<&str> = LINKS
+    let mut makers: Vec<&str> = LINKS
         .iter()
         .filter(|(prefix, _)| seen.interfaces.iter().any(|it| it.starts_with(prefix)))
         .map(|(_, maker)| *maker)
         .collect();
-    links.dedup();
-    let pods = if links.is_empty() {
+    makers.dedup();
+    let pods = if makers.is_empty() {
         "no pod's link".to_owned()
     } else {
-        format!("pods' links of {}", links.join(" and of "))
+        format!("pods' links of {}", makers.join(" and of "))
     };
     let proxy = seen.kube_proxy.as_deref().map_or_else(
         || "kube-proxy does not tell its mode".to_owned(),
         |mode| format!("kube-proxy's mode is {mode}"),
     );
-    let lines = [
+    let details = [
         format!("interfaces: {}", some_of(&seen.interfaces, 20)),
         proxy,
     ];
@@ -86,7 +86,7 @@ pub(in crate::doctor) fn judge(
     } else {
         Finding::ok(CHECK, format!("{pods}; --intercept={mode} fits"))
     };
-    finding.and(lines)
+    finding.and(details)
 }
 
 fn covers(interfaces: &Interfaces, present: &[String]) -> bool {

@@ -8,9 +8,9 @@ use crate::doctor::check::Check;
 use crate::doctor::finding::{Finding, some_of};
 
 const CHECK: Check = Check::SessionDuration;
-/// Every role's MaxSessionDuration is this or more, and with role chaining no session is longer.
+/// Every role's `MaxSessionDuration` is this or more, and with role chaining no session is longer.
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_manage-assume.html>
-const ALWAYS: Duration = Duration::from_secs(3600);
+const ALWAYS: Duration = Duration::from_hours(1);
 
 /// What is known.
 pub(in crate::doctor) struct Seen {

@@ -89,6 +89,7 @@ mod tests {
     use super::*;
     use crate::doctor::finding::Verdict;
 
+    #[allow(clippy::unnecessary_wraps, reason = "what is judged is a result")]
     fn seen(endpoint: &str, took: Option<u64>) -> Result<Seen, StsError> {
         Ok(Seen {
             region: "eu-central-1".into(),

@@ -105,7 +105,7 @@ pub(in crate::doctor) mod tests {
         ]});
         let role = Role {
             arn: arn.clone(),
-            longest: Duration::from_secs(3600),
+            longest: Duration::from_hours(1),
             trust: trust.to_string(),
         };
         (arn, Ok(role))
