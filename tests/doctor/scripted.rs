@@ -120,7 +120,7 @@ impl Aws {
                     let (log, answer) = (Arc::clone(&log), Arc::clone(&answer));
                     async move {
                         let body = request.into_body().collect().await.unwrap().to_bytes();
-                        let form = read(&String::from_utf8(body.to_vec()).unwrap());
+                        let form = read(std::str::from_utf8(&body).unwrap());
                         let answer = answer(&form);
                         log.lock().unwrap().push(form);
                         let mut response = Response::builder().status(answer.status);
