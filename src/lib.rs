@@ -59,4 +59,6 @@ pub mod app;
 
 pub mod migrate;
 
+pub mod doctor;
+
 pub mod commands;

@@ -1,11 +1,12 @@
 //! The command line's root: which command was asked for, and how the process ends. Called by `main` only. What the
 //! commands do is in the modules below, and what the agent does is in `app`.
 //!
-//! Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong; `iam lint` and `explain` have 3 and 4
-//! of their own, `migrate` 3.
+//! Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong; `iam lint`, `explain`, `migrate` and
+//! `doctor` have more of their own.
 
 mod admission;
 mod agent;
+mod doctor;
 mod explain;
 mod iam;
 mod intercept;
@@ -56,6 +57,8 @@ enum Command {
 
     /// Tell how to get from kube2iam or kiam to podiam, or from there to IRSA or EKS Pod Identity; changes nothing
     Migrate(Box<migrate::MigrateArgs>),
+    /// Look at everything that must be right: AWS, the cluster, the node; changes nothing
+    Doctor(Box<doctor::DoctorArgs>),
 
     /// Print a shell's completions
     Completions {
@@ -114,6 +117,7 @@ pub fn run(words: Vec<OsString>) -> ExitCode {
         Ok(Command::Explain(args)) => explain::run(&args),
         Ok(Command::Iam(command)) => iam::run(&command, said),
         Ok(Command::Migrate(args)) => migrate::run(*args),
+        Ok(Command::Doctor(args)) => doctor::run(*args),
         Ok(Command::Completions { shell }) => completions(shell),
         // Also how --help and --version end: clap knows which of its errors are none.
         Err(error) => error.exit(),
