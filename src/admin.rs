@@ -127,7 +127,8 @@ impl Admin {
                 Ok(grant) => grant.role.to_string(),
                 Err(reason) => format!("refused: {reason}"),
             };
-            for address in &entry.workload.addresses {
+            let pod = &entry.workload;
+            for address in pod.addresses.iter().chain(&pod.sandbox_addresses) {
                 namespaces.insert(address.to_string(), namespace.clone());
                 roles.insert(address.to_string(), role.clone());
                 let basis = &entry.basis;

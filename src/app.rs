@@ -22,8 +22,9 @@ use tokio::sync::watch as channel;
 
 use crate::authorize::{Ceiling, Grant, Policy};
 use crate::clock::Clock;
-use crate::config::{Config, LogFormat};
+use crate::config::{Config, LogFormat, PodSource};
 use crate::credentials::Credentials;
+use crate::events::{self, Events};
 use crate::imds::Imds;
 use crate::imds::allow::AllowList;
 use crate::imds::token::{KeyError, Tokens};
@@ -180,6 +181,7 @@ async fn start(
 
     let sts = sessions::client(&config, &clock);
     let credentials = sessions::engine(&config.sessions, &sts, &clock, &metrics, &pods);
+    let events = tell_of(&config, &pods, &metrics);
     let identity = admission::identity(&config, pods.clone(), told_apart)?;
     let imds = Arc::new(Imds {
         pods: pods.clone(),
@@ -194,6 +196,7 @@ async fn start(
         node: config.node.clone(),
         shares: admission::shares(config.limits),
         access_log: config.logs.access,
+        events,
         metrics: Arc::clone(&metrics),
         clock: clock.clone(),
     });
@@ -233,6 +236,7 @@ async fn start(
         index,
         status,
         rules_changed,
+        Arc::clone(&metrics),
     ));
 
     ports::wait_for_turn(&ports, seen, &pods, &credentials, &listening).await;
@@ -255,21 +259,39 @@ fn tell_findings(config: &Config, readiness: &Readiness) {
     }
 }
 
+/// Where refusals are told: at the pods, where they are of a cluster.
+fn tell_of(config: &Config, pods: &Reader<Grant>, metrics: &Arc<Metrics>) -> Events {
+    match &config.pods {
+        PodSource::Kubernetes(access) if config.logs.events => {
+            let node = config.node.name.as_deref();
+            let events = Events::start(access.clone(), node, Arc::clone(metrics));
+            tokio::spawn(events::follow(pods.clone(), events.clone()));
+            events
+        }
+        _ => Events::off(),
+    }
+}
+
 async fn watch_pods(
     config: Config,
     clock: Clock,
     index: Index<Grant>,
     status: channel::Sender<SourceStatus>,
     rules: channel::Receiver<()>,
+    metrics: Arc<Metrics>,
 ) {
     let Config {
         node,
         pods,
         annotations,
+        cri_socket,
         ..
     } = config;
-    let name = node.name.as_deref();
-    watch::run(&pods, name, &annotations, &clock, index, status, rules).await;
+    let local = watch::Local {
+        name: node.name.as_deref(),
+        runtime: cri_socket.map(|socket| watch::Runtime { socket, metrics }),
+    };
+    watch::run(&pods, local, &annotations, &clock, index, status, rules).await;
 }
 
 /// Puts the ceiling in force and follows its file. The channel's changes are those of the ceiling.

@@ -41,6 +41,8 @@ pub mod handover;
 
 pub mod taint;
 
+pub mod events;
+
 pub mod selftest;
 
 pub mod interception;
@@ -52,5 +54,7 @@ pub mod imds;
 pub mod admin;
 
 pub mod app;
+
+pub mod migrate;
 
 pub mod commands;

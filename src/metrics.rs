@@ -2,7 +2,9 @@
 //! renders. Labels are bounded: a role is named only as long as the table of roles is not full.
 
 mod credentials;
+mod events;
 mod interception;
+mod registry;
 mod sources;
 
 use std::collections::HashSet;
@@ -12,12 +14,16 @@ use std::time::Duration;
 use prometheus::core::Collector;
 use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder,
+    IntGaugeVec, Opts, TextEncoder,
 };
 
 pub use credentials::{CallFigures, CredentialMetrics, Standing};
+pub use events::EventMetrics;
 pub use interception::InterceptionMetrics;
+pub use registry::Family;
 pub use sources::SourceMetrics;
+
+use registry::Registry;
 
 /// Distinct values of a `role_arn` label before further roles are counted as `other`: twice the pods a node can have.
 const MAX_ROLES: usize = 500;
@@ -78,6 +84,8 @@ pub struct Metrics {
     roles: Mutex<HashSet<String>>,
     /// What the sources of pods report.
     pub sources: SourceMetrics,
+    /// What becomes of Events on pods.
+    pub events: EventMetrics,
     /// What the keeper of the rules and the self-test report.
     pub interception: InterceptionMetrics,
     /// What the credentials engine reports.
@@ -91,7 +99,7 @@ type AskStanding = Box<dyn Fn() -> Standing + Send + Sync>;
 impl Metrics {
     /// Registers every family.
     pub fn new() -> Result<Self, prometheus::Error> {
-        let registry = Registry::new();
+        let registry = Registry::default();
         let buckets = prometheus::exponential_buckets(0.001, 2.0, 14)?;
         let histograms = |name: &str, help: &str, labels: &[&str]| {
             let options = HistogramOpts::new(name, help).buckets(buckets.clone());
@@ -148,6 +156,7 @@ impl Metrics {
             standing: OnceLock::new(),
             interception: InterceptionMetrics::new(&registry)?,
             sources: SourceMetrics::new(&registry)?,
+            events: EventMetrics::new(&registry)?,
             registry,
             iam_request_duration,
             iam_cache_hits,
@@ -235,6 +244,11 @@ impl Metrics {
         let _ = self.standing.set(standing);
     }
 
+    /// What every family is, by name: also of those that have no series yet.
+    pub fn families(&self) -> Vec<Family> {
+        self.registry.families()
+    }
+
     /// Everything in the Prometheus text format.
     pub fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
         if let Some(ask) = self.standing.get() {
@@ -272,7 +286,7 @@ fn register<C: Collector + Clone + 'static>(
     family: Result<C, prometheus::Error>,
 ) -> Result<C, prometheus::Error> {
     let family = family?;
-    registry.register(Box::new(family.clone()))?;
+    registry.register(&family)?;
     Ok(family)
 }
 

@@ -42,6 +42,9 @@ pub struct Workload {
     pub service_account: Option<Arc<str>>,
     /// Every address of `status.podIPs` (or `status.podIP`), IPv4 and IPv6.
     pub addresses: Vec<IpAddr>,
+    /// What the container runtime of the node says that the pod's sandbox has, whether or not the object shows it yet. Only
+    /// `index` fills it in.
+    pub sandbox_addresses: Vec<IpAddr>,
     /// `metadata.creationTimestamp`.
     pub created_at: Timestamp,
     /// `spec.hostNetwork`: such a pod has the node's address and never owns it.
@@ -77,7 +80,8 @@ impl Workload {
         if !self.is_live() {
             return Vec::new();
         }
-        let mut addresses: Vec<IpAddr> = self.addresses.iter().map(IpAddr::to_canonical).collect();
+        let all = self.addresses.iter().chain(&self.sandbox_addresses);
+        let mut addresses: Vec<IpAddr> = all.map(IpAddr::to_canonical).collect();
         addresses.sort_unstable();
         addresses.dedup();
         addresses

@@ -48,6 +48,7 @@ fn pod(role: Option<&str>) -> Workload {
         name: "web-0".into(),
         service_account: None,
         addresses: vec!["10.0.0.1".parse().unwrap()],
+        sandbox_addresses: Vec::new(),
         created_at: "2026-01-01T00:00:00Z".parse().unwrap(),
         host_network: false,
         terminal: false,

@@ -43,7 +43,7 @@ pub(super) fn run(command: &Command, said: Vec<String>) -> Result<ExitCode, Fail
 }
 
 /// The text of a file, or of stdin for `-`.
-fn read(file: &str) -> anyhow::Result<String> {
+pub(super) fn read(file: &str) -> anyhow::Result<String> {
     if file == "-" {
         let mut text = String::new();
         std::io::stdin()

@@ -1,12 +1,14 @@
 //! The command line's root: which command was asked for, and how the process ends. Called by `main` only. What the
 //! commands do is in the modules below, and what the agent does is in `app`.
 //!
-//! Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong; `iam lint` has 3 and 4 of its own.
+//! Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong; `iam lint` has 3 and 4 of
+//! its own, `migrate` 3.
 
 mod admission;
 mod agent;
 mod iam;
 mod intercept;
+mod migrate;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -43,6 +45,9 @@ enum Command {
     /// Make and check the IAM policies that keep pods apart; asks nothing of AWS
     #[command(subcommand)]
     Iam(Box<iam::Command>),
+
+    /// Tell how to get from kube2iam or kiam to podiam, or from there to IRSA or EKS Pod Identity; changes nothing
+    Migrate(Box<migrate::MigrateArgs>),
 
     /// Print a shell's completions
     Completions {
@@ -96,6 +101,7 @@ pub fn run(words: Vec<OsString>) -> ExitCode {
         Ok(Command::AdmissionPolicy(args)) => admission::run(*args),
         Ok(Command::Intercept(command)) => intercept::run(*command),
         Ok(Command::Iam(command)) => iam::run(&command, said),
+        Ok(Command::Migrate(args)) => migrate::run(*args),
         Ok(Command::Completions { shell }) => completions(shell),
         // Also how --help and --version end: clap knows which of its errors are none.
         Err(error) => error.exit(),

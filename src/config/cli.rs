@@ -17,6 +17,19 @@ pub struct AgentArgs {
 }
 
 impl AgentArgs {
+    /// Reads flags that were written for another machine (a manifest's): nothing of this one's environment counts. The
+    /// error says in one line what is wrong with them.
+    pub fn of_words(words: &[String]) -> Result<Self, String> {
+        let mut command = Flags::augment_args(Command::new("agent").no_binary_name(true))
+            .args_override_self(true)
+            // No variable has an empty name.
+            .mut_args(|arg| pflag_habits(arg).env(""));
+        let matches = command
+            .try_get_matches_from_mut(words)
+            .map_err(|error| one_line(&error.to_string()))?;
+        Self::from_arg_matches(&matches).map_err(|error| one_line(&error.to_string()))
+    }
+
     /// Whether `--version` was given, in a spelling that means yes.
     pub fn wants_version(&self) -> bool {
         pflag::parse_bool(&self.flags.version) == Some(true)
@@ -47,6 +60,12 @@ impl Args for AgentArgs {
     fn augment_args_for_update(command: Command) -> Command {
         Self::augment_args(command)
     }
+}
+
+/// clap's first line, without its "error: ".
+fn one_line(error: &str) -> String {
+    let first = error.lines().next().unwrap_or_default();
+    first.trim_start_matches("error: ").to_owned()
 }
 
 /// The flags `F` of another command than the agent's, read with the same habits.

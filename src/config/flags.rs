@@ -99,6 +99,11 @@ pub(super) struct PodFlags {
     /// Take pods and namespaces from this manifest, or folder of manifests, and from no cluster
     #[arg(long, value_name = "PATH", help_heading = PODIAM)]
     pub(super) workloads: Option<String>,
+
+    /// Socket of the node's container runtime, such as /run/containerd/containerd.sock: it tells pods' addresses before the
+    /// Kubernetes API does
+    #[arg(long, env = "PODIAM_CRI_SOCKET", value_name = "PATH", help_heading = PODIAM)]
+    pub(super) cri_socket: Option<String>,
 }
 
 /// Which node this is.
@@ -428,4 +433,9 @@ pub(super) struct LogFlags {
     /// Which requests are logged: all, refused (and failed) or none
     #[arg(long, value_name = "WHICH", default_value = "refused", help_heading = PODIAM)]
     pub(super) access_log: String,
+
+    /// Write an Event on a pod that is refused, with why and what to do; needs create and patch on events of the group
+    /// events.k8s.io. Never with --workloads
+    #[arg(long, env = "PODIAM_EVENTS", value_name = SWITCH, default_value = "true", help_heading = PODIAM)]
+    pub(super) events: String,
 }

@@ -43,6 +43,8 @@ pub struct Config {
     pub listen: Listen,
     /// Where pods come from.
     pub pods: PodSource,
+    /// `--cri-socket`: the container runtime, which adds addresses. Only with pods from the Kubernetes API.
+    pub cri_socket: Option<PathBuf>,
     /// The annotations that are read.
     pub annotations: AnnotationKeys,
     /// Which role a pod may have.
@@ -401,6 +403,8 @@ pub struct Logs {
     pub level: tracing::Level,
     /// `--access-log`.
     pub access: AccessLog,
+    /// `--events`: Events on refused pods, where they are of a cluster.
+    pub events: bool,
 }
 
 /// `--log-format`.

@@ -47,7 +47,7 @@ impl AgentArgs {
         check.stray_words(&stray);
         check.switch("version", &version);
 
-        let pods = pods.judge(&mut check);
+        let (pods, cri_socket) = pods.judge(&mut check);
         let node = node.judge(&mut check, &pods);
         let listen = listen.judge(&mut check, &node);
         let roles = roles.judge(&mut check);
@@ -63,6 +63,7 @@ impl AgentArgs {
             node,
             listen,
             pods,
+            cri_socket,
             annotations,
             roles,
             sessions,
@@ -90,6 +91,7 @@ impl LogFlags {
             log_level,
             verbose,
             access_log,
+            events,
         } = self;
         let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
         let format = check::choice(&log_format, &formats).unwrap_or_else(|| {
@@ -132,6 +134,7 @@ impl LogFlags {
             format,
             level,
             access,
+            events: check.switch("events", &events),
         }
     }
 }

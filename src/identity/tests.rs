@@ -28,6 +28,7 @@ fn pod() -> Workload {
         name: "app".into(),
         service_account: None,
         addresses: vec!["10.0.100.11".parse().unwrap()],
+        sandbox_addresses: Vec::new(),
         created_at: Timestamp::UNIX_EPOCH,
         host_network: false,
         terminal: false,

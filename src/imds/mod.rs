@@ -23,6 +23,7 @@ use crate::authorize::{Grant, Policy};
 use crate::clock::Clock;
 use crate::config::{AccessLog, Imdsv2, Node};
 use crate::credentials::{Credentials, audit};
+use crate::events::Events;
 use crate::identity::{Facts, Identity};
 use crate::index::{Entry, Lookup, Reader};
 use crate::metrics::{Handler, Metrics};
@@ -38,8 +39,9 @@ use limits::Shares;
 use route::{Rejection, Route};
 use token::Tokens;
 
-/// The longest a request is held back: SDKs give up after half a second (Go v2), most after one.
-const PATIENCE: Duration = Duration::from_millis(400);
+/// The longest a request is held back, so that its answer is with the client within 400 ms: the rest is the way there and
+/// back. SDKs give up after half a second (Go v2), most after one.
+const PATIENCE: Duration = Duration::from_millis(375);
 
 /// Everything that answering a pod needs.
 pub struct Imds {
@@ -67,6 +69,8 @@ pub struct Imds {
     pub shares: Arc<Shares>,
     /// Which requests are logged.
     pub access_log: AccessLog,
+    /// Where refusals are told, at the pod.
+    pub events: Events,
     /// Where requests are counted.
     pub metrics: Arc<Metrics>,
     /// The time.
@@ -129,6 +133,7 @@ impl Imds {
             Ok(reply) => (reply, None),
             Err(refusal) => {
                 self.metrics.refused(refusal.code());
+                self.tell(&trail, &refusal);
                 (refusal.reply(), Some(refusal.code()))
             }
         };
@@ -227,6 +232,10 @@ impl Imds {
             Lookup::Unknown => return Err(Reason::UnknownPod),
             Lookup::Ambiguous => {
                 self.metrics.ambiguous_address();
+                for claimant in self.pods.snapshot().claimants(connection.peer) {
+                    self.events
+                        .refused(&claimant.workload, &Reason::AmbiguousAddress);
+                }
                 return Err(Reason::AmbiguousAddress);
             }
         };
@@ -340,8 +349,23 @@ impl Imds {
     fn grant<'a>(&self, pod: &'a Entry<Grant>) -> Result<&'a Arc<Grant>, Reason> {
         for reason in &pod.basis.overlooked {
             self.metrics.audited(reason.code());
+            self.events.audited(&pod.workload, reason);
         }
         pod.decision.as_ref().map_err(Clone::clone)
+    }
+
+    /// Tells the pod's author, again and again while the pod asks: the API server keeps an Event for an hour only.
+    fn tell(&self, trail: &Trail, refusal: &Refusal) {
+        let (Some(pod), Refusal::Denied(reason)) = (&trail.pod, refusal) else {
+            return;
+        };
+        match &pod.decision {
+            Ok(grant) => {
+                let role = grant.role.as_str();
+                self.events.refused_role(&pod.workload, reason, role)
+            }
+            Err(_) => self.events.refused(&pod.workload, reason),
+        };
     }
 
     fn is_node(&self, connection: &Connection) -> bool {

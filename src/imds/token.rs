@@ -246,6 +246,7 @@ mod tests {
             name: "p".into(),
             service_account: None,
             addresses: vec![],
+            sandbox_addresses: Vec::new(),
             created_at: created_at.parse().unwrap(),
             host_network: false,
             terminal: false,

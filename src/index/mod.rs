@@ -13,6 +13,7 @@ mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::reason::Reason;
@@ -80,6 +81,9 @@ pub enum Event {
     ServiceAccountApplied(ServiceAccount),
     /// A service account is gone: its namespace and its name.
     ServiceAccountDeleted(Arc<str>, Arc<str>),
+    /// These are the addresses of all sandboxes that the container runtime of the node holds ready, by the UIDs of their
+    /// pods; what is said of an unknown UID counts once its pod is known, and never before.
+    SandboxesReplaced(HashMap<PodUid, Vec<IpAddr>>),
     /// What decides has changed: every pod is decided about anew.
     RulesChanged,
 }
@@ -88,6 +92,8 @@ pub enum Event {
 pub struct Index<G> {
     /// The state so far. Its maps are shared with the published snapshot and copied only when one of them changes.
     next: Snapshot<G>,
+    /// What the container runtime says, also of pods that no source has shown.
+    sandboxes: HashMap<PodUid, Vec<IpAddr>>,
     changed: bool,
     decide: Decide<G>,
     published: Arc<Published<G>>,
@@ -109,6 +115,7 @@ impl<G: Eq + Hash> Index<G> {
         let reader = Reader::new(Arc::clone(&published));
         let index = Self {
             next: Snapshot::default(),
+            sandboxes: HashMap::new(),
             changed: false,
             decide: Box::new(decide),
             published,
@@ -135,6 +142,7 @@ impl<G: Eq + Hash> Index<G> {
             Event::ServiceAccountDeleted(namespace, name) => {
                 self.remove_service_account(&(namespace, name));
             }
+            Event::SandboxesReplaced(sandboxes) => self.replace_sandboxes(sandboxes),
             Event::RulesChanged => self.decide_again(|_| true),
         }
     }
@@ -193,7 +201,18 @@ impl<G: Eq + Hash> Index<G> {
         }
     }
 
-    fn put_pod(&mut self, pod: Workload) {
+    fn replace_sandboxes(&mut self, sandboxes: HashMap<PodUid, Vec<IpAddr>>) {
+        let old = std::mem::replace(&mut self.sandboxes, sandboxes);
+        let either = old.keys().chain(self.sandboxes.keys());
+        let known = either.filter_map(|uid| self.next.pods.get(uid));
+        let pods: Vec<Workload> = known.map(|entry| entry.workload.clone()).collect();
+        for pod in pods {
+            self.put_pod(pod);
+        }
+    }
+
+    fn put_pod(&mut self, mut pod: Workload) {
+        pod.sandbox_addresses = self.sandboxes.get(&pod.uid).cloned().unwrap_or_default();
         let known = self.next.pods.get(&pod.uid);
         if known.is_some_and(|known| known.workload == pod) {
             return;

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use prometheus::{
     Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry,
+    IntGaugeVec, Opts,
 };
 
 use super::register;
+use super::registry::Registry;
 
 /// Seconds that may be left of a session, from "it had expired" to STS's longest.
 const LIFE: [f64; 12] = [

@@ -1,8 +1,9 @@
 //! The families of interception: how the rules stand, and what the self-test found.
 
-use prometheus::{IntCounter, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{IntCounter, IntGauge, IntGaugeVec, Opts};
 
 use super::register;
+use super::registry::Registry;
 
 /// The families.
 pub struct InterceptionMetrics {

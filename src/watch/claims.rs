@@ -82,6 +82,7 @@ mod tests {
             name: name.into(),
             service_account: None,
             addresses: vec![address.parse().unwrap()],
+            sandbox_addresses: Vec::new(),
             created_at: Timestamp::UNIX_EPOCH,
             host_network: false,
             terminal: false,

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::objects::test_keys;
-use super::{SourceStatus, SyncState, run};
+use super::{Local, SourceStatus, SyncState, run};
 use crate::clock::Clock;
 use crate::config::PodSource;
 use crate::index::{Index, Lookup, Reader};
@@ -35,7 +35,10 @@ impl Watch {
             let keys = test_keys();
             run(
                 &source,
-                Some("node-1"),
+                Local {
+                    name: Some("node-1"),
+                    runtime: None,
+                },
                 &keys,
                 &clock,
                 index,

@@ -10,10 +10,12 @@ mod files;
 mod harness;
 mod kubernetes;
 mod objects;
+mod runtime;
 mod status;
 
 use std::hash::Hash;
 
+use futures::future::OptionFuture;
 use kube::Client;
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
@@ -24,6 +26,7 @@ use crate::index::{Event, Index};
 use crate::workload::AnnotationKeys;
 
 pub(crate) use files::Notices;
+pub use runtime::Runtime;
 pub use status::{MAX_VIEW_AGE, Resource, SourceStatus, SyncState, View};
 
 /// What a source tells.
@@ -57,28 +60,42 @@ pub async fn client(access: &ApiAccess) -> Result<Client, NoClient> {
     kubernetes::client(access).await.map_err(NoClient)
 }
 
+/// The node, as far as it narrows or adds to what a source tells.
+pub struct Local<'a> {
+    /// Only pods of this node are asked for; all where `None`.
+    pub name: Option<&'a str>,
+    /// What tells pods' addresses beside the Kubernetes API.
+    pub runtime: Option<Runtime>,
+}
+
 /// Follows `source` until the future is dropped: folds every change into `index` and tells `status` how it stands.
-/// With `node`, only that node's pods are asked for. Each change of `rules` makes every pod decided about anew.
+/// Each change of `rules` makes every pod decided about anew.
 pub async fn run<G: Eq + Hash>(
     source: &PodSource,
-    node: Option<&str>,
+    node: Local<'_>,
     keys: &AnnotationKeys,
     clock: &Clock,
     index: Index<G>,
     status: watch::Sender<SourceStatus>,
     rules: watch::Receiver<()>,
 ) {
-    let scope = Scope { node, keys, clock };
+    let Local { name, runtime } = node;
+    let scope = Scope {
+        node: name,
+        keys,
+        clock,
+    };
     let (updates, inbox) = mpsc::channel(QUEUE);
-    let pods = index.reader();
+    let (pods, beside) = (index.reader(), index.reader());
     let source = async {
         match source {
             PodSource::Kubernetes(access) => {
                 let api = kubernetes::ApiServer::new(access, keys);
                 let claims = claims::settle(pods, api, updates.clone());
                 // On the heap: three followers with their clients are a large future.
+                let sandboxes = runtime.map(|it| runtime::follow(it, beside, updates.clone()));
                 let followers = Box::pin(kubernetes::watch(access, scope, updates));
-                tokio::join!(followers, claims);
+                tokio::join!(followers, claims, OptionFuture::from(sandboxes));
             }
             PodSource::Files(path) => files::watch(path, scope, updates).await,
         }

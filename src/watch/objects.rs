@@ -97,6 +97,7 @@ impl Pod {
             name: name.ok_or(ObjectError::Missing("name"))?.into(),
             service_account: spec.service_account_name.map(Into::into),
             addresses: status.addresses()?,
+            sandbox_addresses: Vec::new(),
             created_at: creation_timestamp.map_or(Timestamp::UNIX_EPOCH, |time| time.0),
             host_network: spec.host_network.unwrap_or(false),
             terminal: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),

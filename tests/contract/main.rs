@@ -38,9 +38,9 @@ use std::time::Duration;
 use podiam_lab::wire::Answer;
 use support::manifest::{Manifest, pod};
 
-/// The time that a request is held which cannot be answered: 400 ms, and what a busy machine adds. SDKs give up at
+/// The time that a request is held which cannot be answered: 375 ms, and what a busy machine adds. SDKs give up at
 /// half a second.
-const HELD: RangeInclusive<Duration> = Duration::from_millis(390)..=Duration::from_millis(900);
+const HELD: RangeInclusive<Duration> = Duration::from_millis(365)..=Duration::from_millis(900);
 
 const READER: &str = "127.0.1.1";
 const NO_ROLE: &str = "127.0.1.2";

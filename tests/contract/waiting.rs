@@ -8,7 +8,7 @@ use super::support::node::{Client, IMDS_HOST, Node, TOKEN_PATH, TTL};
 use super::{HELD, READER, UNKNOWN, assert_refused, pods};
 use podiam_lab::wire;
 
-/// How often a test tries to make a pod known in the 400 ms after its request.
+/// How often a test tries to make a pod known in the 375 ms after its request.
 const ATTEMPTS: u8 = 5;
 
 #[tokio::test]

@@ -34,14 +34,24 @@ fn granted(role: &Value) -> Rights {
     };
     let mut rights = Rights::new();
     for rule in role["rules"].as_array().unwrap() {
-        assert_eq!(rule["apiGroups"], json!([""]));
+        let groups = list(rule, "apiGroups");
+        assert_eq!(groups.len(), 1, "{rule}");
         for resource in list(rule, "resources") {
             for verb in list(rule, "verbs") {
-                rights.insert((verb, resource.clone()));
+                rights.insert((verb, qualified(&resource, &groups[0])));
             }
         }
     }
     rights
+}
+
+/// A resource with its API group, as kubectl writes it.
+fn qualified(resource: &str, group: &str) -> String {
+    if group.is_empty() {
+        resource.to_owned()
+    } else {
+        format!("{resource}.{group}")
+    }
 }
 
 /// What a ServiceAccount has asked for so far. Something else than a resource is told by its URL.
@@ -56,11 +66,13 @@ fn asked(cluster: &Cluster, account: &str) -> Rights {
         if event["user"]["username"] != user.as_str() {
             continue;
         }
-        let what = event["objectRef"]["resource"]
-            .as_str()
-            .or(event["requestURI"].as_str());
+        let group = event["objectRef"]["apiGroup"].as_str().unwrap_or_default();
+        let what = match event["objectRef"]["resource"].as_str() {
+            Some(resource) => qualified(resource, group),
+            None => event["requestURI"].as_str().unwrap().to_owned(),
+        };
         let verb = event["verb"].as_str().unwrap().to_owned();
-        rights.insert((verb, what.unwrap().to_owned()));
+        rights.insert((verb, what));
     }
     rights
 }
@@ -157,6 +169,16 @@ async fn run(
     agent.gives(address, "app-role").await;
     pods::delete(&client, release, "twin").await;
     agent.refuses(address, 503).await;
+    // A pod that is refused has an Event when it comes, and is counted in it when it asks.
+    let annotations = [(ROLE, "not a role")];
+    let bad = Spec {
+        name: "bad",
+        ip: "127.0.7.2",
+        annotations: &annotations,
+        ..spec
+    };
+    pods::run(&client, bad).await;
+    agent.refuses(bad.ip, 403).await;
 
     let granted = granted(rendered.only("ClusterRole"));
     let expected = expected(&granted);

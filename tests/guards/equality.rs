@@ -272,6 +272,7 @@ fn agents(
         name: "app".into(),
         service_account: Some("default".into()),
         addresses: Vec::new(),
+        sandbox_addresses: Vec::new(),
         created_at: "2026-01-01T00:00:00Z".parse().unwrap(),
         host_network: false,
         terminal: false,

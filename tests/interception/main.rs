@@ -15,6 +15,7 @@ mod attacks;
 mod competitors;
 mod iptables;
 mod ipv6;
+mod migration;
 mod node;
 mod repair;
 mod startup;

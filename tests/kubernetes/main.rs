@@ -9,6 +9,7 @@
 )]
 
 mod api;
+mod events;
 mod pods;
 mod scene;
 #[path = "../support/mod.rs"]

@@ -212,8 +212,8 @@ impl Cluster {
         token.expect("a token request is answered with a token")
     }
 
-    /// Lets the ServiceAccount `name` get, list and watch `resources` of the core API in the whole cluster, and nothing
-    /// else.
+    /// Lets the ServiceAccount `name` get, list and watch `resources` of the core API (or of Events) in the whole cluster, and
+    /// nothing else.
     pub async fn allow(&self, client: &Client, name: &str, resources: &[&str]) {
         self.allow_verbs(client, name, resources, &["get", "list", "watch"])
             .await;
@@ -229,7 +229,7 @@ impl Cluster {
     ) {
         let role: ClusterRole = serde_json::from_value(json!({
             "metadata": {"name": name},
-            "rules": [{"apiGroups": [""], "resources": resources, "verbs": verbs}],
+            "rules": [{"apiGroups": ["", "events.k8s.io"], "resources": resources, "verbs": verbs}],
         }))
         .unwrap();
         let binding: ClusterRoleBinding = serde_json::from_value(json!({

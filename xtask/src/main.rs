@@ -7,6 +7,7 @@
 )]
 
 mod bench;
+mod book;
 mod chart;
 mod demo;
 mod e2e;
@@ -14,6 +15,8 @@ mod fuzz;
 mod image;
 mod parts;
 mod progress;
+mod reference;
+mod release;
 mod report;
 mod simulate;
 mod test;
@@ -49,6 +52,12 @@ enum Xtask {
     Chart,
     /// Builds the container image into dist/, without a Docker daemon
     Image(image::Args),
+    /// Writes docs/configuration.md and docs/metrics.md out of the code
+    Reference,
+    /// Makes a book of docs/ in target/book, and looks at every link of it
+    Book,
+    /// Makes everything that a release consists of, in dist/; publishes nothing
+    Release(release::Args),
     /// Fetches and builds the real parts that the tests run (`test` does so by itself)
     Parts,
 }
@@ -63,6 +72,9 @@ fn main() -> ExitCode {
         Xtask::Fuzz(args) => fuzz::run(&args),
         Xtask::Chart => chart::run(),
         Xtask::Image(args) => image::run(&args),
+        Xtask::Reference => reference::run(),
+        Xtask::Book => book::run(),
+        Xtask::Release(args) => release::run(&args),
         Xtask::Parts => fetch_parts(),
     };
     match result {

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::fuzz;
 use crate::parts::{self, Part, debian};
 use crate::progress::{Style, human};
+use crate::{book, fuzz};
 
 /// Options of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -78,7 +78,8 @@ impl Step {
             ],
             Self::Dependencies => &[Part::CargoDeny],
             Self::Fuzz => &[Part::CargoFuzz],
-            Self::Format | Self::Lints | Self::Docs => &[],
+            Self::Docs => &[Part::Mdbook],
+            Self::Format | Self::Lints => &[],
         }
     }
 
@@ -103,10 +104,7 @@ impl Step {
                 &[],
             ),
             Self::Tests => tests(),
-            Self::Docs => cargo(
-                &["doc", "--locked", "--workspace", "--no-deps"],
-                &[("RUSTDOCFLAGS", "--deny warnings")],
-            ),
+            Self::Docs => docs(),
             Self::Dependencies => dependencies(),
             Self::Fuzz => fuzz_all(args.fuzz_seconds),
         }
@@ -244,6 +242,20 @@ fn counted(line: &str) -> Count {
         passed: number("passed"),
         failed: number("failed") + number("ignored"),
     }
+}
+
+/// The documentation of the code, and the book.
+fn docs() -> Result<Count> {
+    let mut count = cargo(
+        &["doc", "--locked", "--workspace", "--no-deps"],
+        &[("RUSTDOCFLAGS", "--deny warnings")],
+    )?;
+    let made = book::run();
+    if let Err(error) = &made {
+        eprintln!("book: {error:#}");
+    }
+    count.add(Count::of(made.is_ok()));
+    Ok(count)
 }
 
 fn dependencies() -> Result<Count> {

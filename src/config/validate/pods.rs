@@ -1,12 +1,14 @@
 //! Judges where pods come from and which node's they are.
 
+use std::path::PathBuf;
+
 use super::given;
 use crate::config::check::Check;
 use crate::config::flags::{NodeFlags, PodFlags};
 use crate::config::{ApiAccess, ApiEndpoint, Node, PodSource, values};
 
 impl PodFlags {
-    pub(super) fn judge(self, check: &mut Check) -> PodSource {
+    pub(super) fn judge(self, check: &mut Check) -> (PodSource, Option<PathBuf>) {
         let Self {
             kubeconfig,
             api_server,
@@ -17,6 +19,7 @@ impl PodFlags {
             backoff_max_interval,
             backoff_max_elapsed_time,
             workloads,
+            cri_socket,
         } = self;
         let (kubeconfig, api_server, workloads) =
             (given(kubeconfig), given(api_server), given(workloads));
@@ -55,6 +58,14 @@ impl PodFlags {
         {
             check.problem("api-token", None, right);
         }
+        // crictl's and the kubelet's spelling is known by everybody.
+        let cri_socket = given(cri_socket)
+            .map(|path| PathBuf::from(path.strip_prefix("unix://").unwrap_or(&path)));
+        if let Some(path) = cri_socket.as_ref().filter(|path| !path.is_absolute()) {
+            let right =
+                "write the whole path of the socket, such as /run/containerd/containerd.sock";
+            check.problem("cri-socket", path.to_str(), right);
+        }
         match (&api_server, &api_token) {
             (Some(server), None) => {
                 check.problem("api-server", Some(server), "needs --api-token beside it");
@@ -67,6 +78,7 @@ impl PodFlags {
             for (other, is_given) in [
                 ("kubeconfig", kubeconfig.is_some()),
                 ("api-server", api_server.is_some()),
+                ("cri-socket", cri_socket.is_some()),
             ] {
                 if is_given {
                     let right = format!(
@@ -75,7 +87,7 @@ impl PodFlags {
                     check.problem("workloads", Some(&path), right);
                 }
             }
-            return PodSource::Files(path.into());
+            return (PodSource::Files(path.into()), None);
         }
         let endpoint = match (kubeconfig, api_server, api_token) {
             (Some(path), server, _) => {
@@ -89,11 +101,12 @@ impl PodFlags {
             (None, Some(server), Some(token)) => ApiEndpoint::Explicit { server, token },
             _ => ApiEndpoint::InCluster,
         };
-        PodSource::Kubernetes(ApiAccess {
+        let access = ApiAccess {
             endpoint,
             insecure,
             resync,
-        })
+        };
+        (PodSource::Kubernetes(access), cri_socket)
     }
 }
 
@@ -120,6 +133,31 @@ impl NodeFlags {
 #[cfg(test)]
 mod tests {
     use super::super::testing::*;
+
+    #[test]
+    fn the_runtimes_socket_is_a_whole_path_and_goes_with_a_cluster() {
+        let socket = |words: &[&str]| {
+            config(words)
+                .cri_socket
+                .map(|path| path.display().to_string())
+        };
+        assert_eq!(socket(&[]), None);
+        assert_eq!(socket(&["--cri-socket="]), None);
+        for written in ["/run/c.sock", "unix:///run/c.sock"] {
+            let flag = format!("--cri-socket={written}");
+            assert_eq!(socket(&[&flag]).as_deref(), Some("/run/c.sock"));
+        }
+        assert_one_problem(
+            &["--cri-socket=c.sock"],
+            "--cri-socket=\"c.sock\": ",
+            "whole path",
+        );
+        assert_one_problem(
+            &["--cri-socket=/c.sock", "--workloads=/w"],
+            "--workloads=\"/w\": ",
+            "conflicts with --cri-socket",
+        );
+    }
 
     #[test]
     fn pods_come_from_the_cluster_a_kubeconfig_an_explicit_server_or_files() {

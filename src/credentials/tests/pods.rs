@@ -77,6 +77,7 @@ fn pod(name: &str, role: Option<&str>) -> Workload {
         namespace: "default".into(),
         name: name.into(),
         service_account: None,
+        sandbox_addresses: Vec::new(),
         addresses: Vec::new(),
         created_at: Timestamp::UNIX_EPOCH,
         host_network: false,

@@ -1,7 +1,7 @@
 //! The index against a model too simple to be wrong: maps of pods, namespaces and service accounts, searched from
 //! end to end.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,6 +25,7 @@ struct Model {
     pods: BTreeMap<PodUid, Workload>,
     namespaces: BTreeMap<Arc<str>, Namespace>,
     accounts: BTreeMap<(Arc<str>, Arc<str>), ServiceAccount>,
+    sandboxes: HashMap<PodUid, Vec<IpAddr>>,
     strict: bool,
 }
 
@@ -53,23 +54,29 @@ impl Model {
             Event::ServiceAccountDeleted(namespace, name) => {
                 self.accounts.remove(&(namespace, name));
             }
+            Event::SandboxesReplaced(all) => self.sandboxes = all,
             Event::RulesChanged => self.strict = !self.strict,
         }
     }
 
-    fn live(&self) -> impl Iterator<Item = &Workload> {
-        self.pods
-            .values()
-            .filter(|pod| !pod.terminal && !pod.host_network)
+    /// The pods that a source has shown, with what the runtime says of them.
+    fn pods(&self) -> impl Iterator<Item = Workload> {
+        self.pods.values().map(|pod| Workload {
+            sandbox_addresses: self.sandboxes.get(&pod.uid).cloned().unwrap_or_default(),
+            ..pod.clone()
+        })
     }
 
-    fn owners(&self, address: IpAddr) -> Vec<&Workload> {
+    fn live(&self) -> impl Iterator<Item = Workload> {
+        self.pods().filter(|pod| !pod.terminal && !pod.host_network)
+    }
+
+    fn owners(&self, address: IpAddr) -> Vec<Workload> {
         let owns = |pod: &Workload| {
-            pod.addresses
-                .iter()
-                .any(|own| own.to_canonical() == address.to_canonical())
+            let mut all = pod.addresses.iter().chain(&pod.sandbox_addresses);
+            all.any(|own| own.to_canonical() == address.to_canonical())
         };
-        self.live().filter(|pod| owns(pod)).collect()
+        self.live().filter(owns).collect()
     }
 
     fn decide(&self, pod: &Workload) -> Verdict<String> {
@@ -84,7 +91,7 @@ impl Model {
 
     fn wanted(&self) -> BTreeSet<String> {
         self.live()
-            .filter_map(|pod| self.decide(pod).decision.ok())
+            .filter_map(|pod| self.decide(&pod).decision.ok())
             .map(|grant| grant.to_string())
             .collect()
     }
@@ -111,7 +118,7 @@ fn assert_agree(reader: &Reader<String>, model: &Model) -> Result<(), TestCaseEr
         match (reader.lookup(address), owners.as_slice()) {
             (Lookup::Unknown, []) | (Lookup::Ambiguous, [_, _, ..]) => {}
             (Lookup::Pod(entry), [owner]) => {
-                prop_assert_eq!(&entry.workload, *owner);
+                prop_assert_eq!(&entry.workload, owner);
                 let verdict = model.decide(owner);
                 prop_assert_eq!(&entry.decision, &verdict.decision);
                 prop_assert_eq!(&entry.basis, &verdict.basis);
@@ -124,9 +131,10 @@ fn assert_agree(reader: &Reader<String>, model: &Model) -> Result<(), TestCaseEr
     let snapshot = reader.snapshot();
     let known: BTreeMap<_, _> = snapshot
         .pods()
-        .map(|entry| (&entry.workload.uid, &entry.workload))
+        .map(|entry| (entry.workload.uid.clone(), entry.workload.clone()))
         .collect();
-    prop_assert_eq!(known, model.pods.iter().collect::<BTreeMap<_, _>>());
+    let expected: BTreeMap<_, _> = model.pods().map(|pod| (pod.uid.clone(), pod)).collect();
+    prop_assert_eq!(known, expected);
     let wanted: BTreeSet<String> = snapshot.wanted().map(ToString::to_string).collect();
     prop_assert_eq!(wanted, model.wanted());
     Ok(())
@@ -177,6 +185,18 @@ fn an_account() -> impl Strategy<Value = ServiceAccount> {
         })
 }
 
+/// What the runtime says, also of pods that are not there.
+fn sandboxes() -> impl Strategy<Value = HashMap<PodUid, Vec<IpAddr>>> {
+    let one = (select(&PODS[..]), subsequence(&ADDRESSES[..], 1..=2));
+    vec(one, 0..4).prop_map(|all| {
+        let parsed = all.into_iter().map(|(name, addresses)| {
+            let addresses = addresses.into_iter().map(super::ip).collect();
+            (uid(name), addresses)
+        });
+        parsed.collect()
+    })
+}
+
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         8 => pod().prop_map(Event::PodApplied),
@@ -189,6 +209,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (select(&NAMESPACES[..]), select(&ACCOUNTS[..]))
             .prop_map(|(namespace, name)| Event::ServiceAccountDeleted(namespace.into(), name.into())),
         1 => vec(an_account(), 0..4).prop_map(Event::ServiceAccountsReplaced),
+        3 => sandboxes().prop_map(Event::SandboxesReplaced),
         1 => Just(Event::RulesChanged),
     ]
 }
@@ -231,6 +252,10 @@ proptest! {
         for (event, deliveries, _) in history {
             deliver(&mut index, &strict, &event, deliveries);
             model.strict ^= event == Event::RulesChanged;
+            // A relist is of the API's objects: what the runtime says stays.
+            if let Event::SandboxesReplaced(_) = &event {
+                model.apply(event);
+            }
         }
         let mut relist = [
             Event::PodsReplaced(pods),

@@ -37,6 +37,7 @@ impl Pod {
             name: name.into(),
             service_account: None,
             addresses: Vec::new(),
+            sandbox_addresses: Vec::new(),
             created_at: Timestamp::UNIX_EPOCH,
             host_network: false,
             terminal: false,

@@ -48,6 +48,7 @@ fn a_pod_is_reduced_to_what_the_agent_needs() {
             name: "web-0".into(),
             service_account: Some("web".into()),
             addresses: vec!["10.0.0.9".parse().unwrap(), "2001:db8::9".parse().unwrap()],
+            sandbox_addresses: Vec::new(),
             created_at: "2026-01-02T03:04:05Z".parse().unwrap(),
             host_network: false,
             terminal: false,

@@ -11,8 +11,8 @@ use anyhow::{Context, Result, bail, ensure};
 use flate2::read::GzDecoder;
 use serde_json::Value;
 
-use super::Arch;
 use super::oci::sha256;
+use super::{Arch, emulated};
 
 /// Programs that would let somebody in the container do more than podiam does.
 const SHELLS: [&str; 9] = [
@@ -156,8 +156,7 @@ fn is_elf(path: &Path) -> Result<bool> {
 /// Runs the program with this root and no environment: nothing of this machine can help it.
 fn start(arch: Arch, root: &Path) -> Result<()> {
     if arch.name() != native() {
-        println!("not run: it is for another processor");
-        return Ok(());
+        return emulated::start(arch, root);
     }
     for (program, words) in [
         ("/podiam", &["--version"][..]),

@@ -4,7 +4,9 @@
 
 mod binary;
 mod check;
+mod emulated;
 mod oci;
+pub(crate) mod release;
 mod rootfs;
 mod sbom;
 mod simple;
@@ -13,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
+pub(crate) use oci::sha256;
 
 pub(crate) use check::program;
 pub(crate) use simple::of_one_program;
@@ -40,21 +43,26 @@ pub(crate) struct Args {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Arch {
     /// `x86_64`
+    #[value(alias = "x86_64")]
     Amd64,
     /// `aarch64`
+    #[value(alias = "aarch64")]
     Arm64,
 }
 
 impl Arch {
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Amd64 => "amd64",
             Self::Arm64 => "arm64",
         }
     }
 
+    /// Both.
+    pub(crate) const ALL: [Self; 2] = [Self::Amd64, Self::Arm64];
+
     /// Rust's name of the target.
-    fn target(self) -> &'static str {
+    pub(crate) fn target(self) -> &'static str {
         match self {
             Self::Amd64 => "x86_64-unknown-linux-musl",
             Self::Arm64 => "aarch64-unknown-linux-musl",

@@ -24,7 +24,7 @@ pub(super) struct Image {
 }
 
 /// SHA-256 in hexadecimal.
-pub(super) fn sha256(bytes: &[u8]) -> String {
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     let digest = digest(&SHA256, bytes);
     let digits = digest
         .as_ref()
@@ -97,6 +97,61 @@ pub(super) fn pack(arch: Arch, source: &Source, layer: &[u8]) -> Result<Image> {
         files,
         manifest: manifest_digest,
         layer_bytes,
+        seconds: source.seconds,
+    })
+}
+
+/// Images of several processors behind one index, which is itself what the layout names. Without Docker's manifest, which
+/// knows one processor only.
+pub(super) fn join(images: &[&Image], source: &Source) -> Result<Image> {
+    let mut files = BTreeMap::new();
+    let mut manifests = Vec::new();
+    for image in images {
+        let index: Value = serde_json::from_slice(&image.files["index.json"])?;
+        let mut manifest = index["manifests"][0].clone();
+        if let Some(described) = manifest.as_object_mut() {
+            described.remove("annotations");
+        }
+        manifests.push(manifest);
+        let blobs = image
+            .files
+            .iter()
+            .filter(|(path, _)| path.starts_with("blobs/"));
+        files.extend(blobs.map(|(path, content)| (path.clone(), content.clone())));
+    }
+    let index = json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": manifests,
+        "annotations": labels(source),
+    });
+    let index = index.to_string().into_bytes();
+    let digest = sha256(&index);
+    let outer = json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": [{
+            "mediaType": "application/vnd.oci.image.index.v1+json",
+            "digest": format!("sha256:{digest}"),
+            "size": index.len(),
+            "annotations": {
+                "org.opencontainers.image.ref.name": source.version,
+                "io.containerd.image.name": format!("docker.io/library/podiam:{}", source.version),
+            },
+        }],
+    });
+    files.insert(format!("blobs/sha256/{digest}"), index);
+    files.insert("index.json".into(), outer.to_string().into_bytes());
+    files.insert(
+        "oci-layout".into(),
+        json!({"imageLayoutVersion": "1.0.0"})
+            .to_string()
+            .into_bytes(),
+    );
+    Ok(Image {
+        files,
+        manifest: digest,
+        layer_bytes: images.iter().map(|image| image.layer_bytes).sum(),
         seconds: source.seconds,
     })
 }
@@ -174,5 +229,55 @@ impl Image {
             tar.append(&header, content.as_slice())?;
         }
         Ok(tar.into_inner()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn behind_one_index_each_processor_finds_its_own_manifest_and_layer() {
+        let source = Source {
+            version: "1.2.3",
+            commit: "c".into(),
+            seconds: 1_700_000_000,
+            date: "2023-11-14T22:13:20Z".into(),
+        };
+        let intel = pack(Arch::Amd64, &source, b"the layer of one").unwrap();
+        let arm = pack(Arch::Arm64, &source, b"the layer of the other").unwrap();
+        let joined = join(&[&intel, &arm], &source).unwrap();
+
+        let blob = |described: &Value| -> Value {
+            let digest = described["digest"]
+                .as_str()
+                .unwrap()
+                .strip_prefix("sha256:")
+                .unwrap();
+            let content = &joined.files[&format!("blobs/sha256/{digest}")];
+            assert_eq!(sha256(content), digest);
+            assert_eq!(described["size"], content.len());
+            serde_json::from_slice(content).unwrap()
+        };
+        let outer: Value = serde_json::from_slice(&joined.files["index.json"]).unwrap();
+        let index = blob(&outer["manifests"][0]);
+        let manifests = index["manifests"].as_array().unwrap();
+        let found: Vec<&str> = manifests
+            .iter()
+            .map(|it| it["platform"]["architecture"].as_str().unwrap())
+            .collect();
+        assert_eq!(found, ["amd64", "arm64"]);
+        for described in manifests {
+            let manifest = blob(described);
+            let config = blob(&manifest["config"]);
+            assert_eq!(
+                config["architecture"],
+                described["platform"]["architecture"]
+            );
+            let layer = manifest["layers"][0]["digest"].as_str().unwrap();
+            let path = format!("blobs/sha256/{}", layer.strip_prefix("sha256:").unwrap());
+            assert!(joined.files.contains_key(&path), "{layer}");
+        }
+        assert!(!joined.files.contains_key("manifest.json"));
     }
 }

@@ -28,6 +28,8 @@ pub(crate) enum Part {
     CargoCyclonedx,
     /// `cargo auditable`, which writes the names of dependencies into the image's program.
     CargoAuditable,
+    /// mdBook, which makes a book of docs/.
+    Mdbook,
     /// The policy engine that judges IAM documents, for Node.js.
     IamSimulate,
 }
@@ -67,6 +69,7 @@ impl Part {
             Self::CargoDeny => "cargo-deny",
             Self::CargoCyclonedx => "cargo-cyclonedx",
             Self::CargoAuditable => "cargo-auditable",
+            Self::Mdbook => "mdbook",
             Self::IamSimulate => "iam-simulate",
         }
     }
@@ -83,6 +86,7 @@ impl Part {
             Self::CargoDeny => "0.20.2",
             Self::CargoCyclonedx => "0.5.9",
             Self::CargoAuditable => "0.7.7",
+            Self::Mdbook => "0.5.4",
             Self::IamSimulate => "0.1.173",
         }
     }
@@ -128,7 +132,11 @@ impl Part {
                     include_str!("../../parts/iam-simulate/package-lock.json"),
                 ),
             ],
-            Self::CargoFuzz | Self::CargoDeny | Self::CargoCyclonedx | Self::CargoAuditable => &[],
+            Self::CargoFuzz
+            | Self::CargoDeny
+            | Self::CargoCyclonedx
+            | Self::CargoAuditable
+            | Self::Mdbook => &[],
         }
     }
 

@@ -158,8 +158,15 @@ fn build(part: Part, cache: &Path) -> Result<()> {
         Part::Kubernetes => golang::build_kubernetes(part, &partial, &log),
         Part::Workload => golang::build_workload(part, &partial, &log),
         Part::IamSimulate => node::install(&partial, &log),
+        // Without what watches files and serves pages.
+        Part::Mdbook => cargo_tool::install(
+            part,
+            &["--no-default-features", "--features=search"],
+            &partial,
+            &log,
+        ),
         Part::CargoFuzz | Part::CargoDeny | Part::CargoCyclonedx | Part::CargoAuditable => {
-            cargo_tool::install(part, &partial, &log)
+            cargo_tool::install(part, &[], &partial, &log)
         }
     }?;
     fs::rename(&partial, &folder).context("cannot move the finished part to its place")

@@ -5,6 +5,7 @@
 mod assumable;
 mod bootstrap;
 mod bundle;
+mod leaving;
 mod name;
 mod node_policy;
 mod preset;
@@ -14,6 +15,7 @@ mod workload;
 pub use assumable::{AssumableRoles, EveryRole, Extras};
 pub use bootstrap::{Bootstrap, BootstrapError};
 pub use bundle::{Bundle, MadeBy, NamedDocument, Role};
+pub use leaving::{Account, NotAProvider, OidcProvider, irsa_trust, pod_identity_trust};
 pub use name::{NameError, is_region};
 pub use node_policy::{NodePolicyError, node_policy};
 pub use preset::{Preset, PresetError, PresetKind, PresetOptions};

@@ -7,6 +7,7 @@
 )]
 
 mod judge;
+mod leaving;
 mod lint;
 mod mutants;
 mod nodes;

@@ -117,6 +117,12 @@ ports and `verbose` win over extraArgs.
 {{- end -}}
 {{- end -}}
 
+{{/* Whether the agent writes Events, so that it needs the right to: "true" or nothing. */}}
+{{- define "podiam.events" -}}
+{{- $events := toString (default (get .Values.extraEnv "PODIAM_EVENTS") (get .Values.extraArgs "events")) -}}
+{{- if not (regexMatch "^(0|[fF]|false|False|FALSE)$" $events) -}}true{{- end -}}
+{{- end -}}
+
 {{/* Whether the new agent starts beside the old one: not with Cilium, whose policy needs a port in the pod's spec. */}}
 {{- define "podiam.updateStrategy" -}}
 {{- $surge := and (kindIs "invalid" .Values.maxUnavailable) (ne (include "podiam.mode" .) "cilium") -}}

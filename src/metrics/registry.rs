@@ -1,0 +1,65 @@
+//! Where families are registered: Prometheus' own registry, and beside it what each family is, for the reference in the
+//! documentation. `register` of the module above is the only way in, so that no family is left out there.
+
+use std::sync::{Mutex, PoisonError};
+
+use prometheus::core::Collector;
+use prometheus::proto::MetricType;
+
+/// One family of metrics, as it was registered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Family {
+    /// Its name.
+    pub name: String,
+    /// `counter`, `gauge` or `histogram`.
+    pub kind: &'static str,
+    /// The names of its labels, in their order.
+    pub labels: Vec<String>,
+    /// What it tells.
+    pub help: String,
+}
+
+/// The registry of one agent's families.
+#[derive(Default)]
+pub(super) struct Registry {
+    inner: prometheus::Registry,
+    families: Mutex<Vec<Family>>,
+}
+
+impl Registry {
+    /// Registers a family, and remembers what it is.
+    pub(super) fn register<C: Collector + Clone + 'static>(
+        &self,
+        family: &C,
+    ) -> Result<(), prometheus::Error> {
+        self.inner.register(Box::new(family.clone()))?;
+        // A family of labels has its type also while it has no series.
+        let kind = match family.collect().first().map(|it| it.get_field_type()) {
+            Some(MetricType::COUNTER) => "counter",
+            Some(MetricType::HISTOGRAM) => "histogram",
+            _ => "gauge",
+        };
+        let described = family.desc().into_iter().map(|desc| Family {
+            name: desc.fq_name.clone(),
+            kind,
+            labels: desc.variable_labels.clone(),
+            help: desc.help.clone(),
+        });
+        let mut families = self.families.lock().unwrap_or_else(PoisonError::into_inner);
+        families.extend(described);
+        Ok(())
+    }
+
+    /// Every family, by name.
+    pub(super) fn families(&self) -> Vec<Family> {
+        let families = self.families.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut families = families.clone();
+        families.sort_by(|one, other| one.name.cmp(&other.name));
+        families
+    }
+
+    /// What they say now.
+    pub(super) fn gather(&self) -> Vec<prometheus::proto::MetricFamily> {
+        self.inner.gather()
+    }
+}
