@@ -27,6 +27,15 @@ pub(super) const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 11);
 /// Its pods' addresses. There are few, so that they are used again soon.
 pub(super) const PODS: &str = "10.244.1.0/27";
 
+/// How a node starts.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Boot<'a> {
+    /// What it registers with: `key=value:Effect`.
+    pub(super) taint: Option<&'a str>,
+    /// Whether its pods share a bridge, as those of flannel and kubenet do.
+    pub(super) bridge: bool,
+}
+
 /// A node, running or not.
 pub(super) struct Node {
     images: Vec<PathBuf>,
@@ -52,12 +61,12 @@ impl Node {
         }
     }
 
-    /// Starts it, with a network in which nothing is yet; a taint (`key=value:Effect`) is what it registers with.
-    pub(super) fn boot(&mut self, site: &Namespace, taint: Option<&str>) -> Result<()> {
+    /// Starts it, with a network in which nothing is yet.
+    pub(super) fn boot(&mut self, site: &Namespace, how: Boot<'_>) -> Result<()> {
         let first = !self.disk.exists();
         cgroups::make(&self.cgroup)?;
         fs::create_dir_all(&self.disk)?;
-        let kubelet = config::write(&self.disk, &self.cgroup)?;
+        let kubelet = config::write(&self.disk, &self.cgroup, how.bridge)?;
         let mut flags = vec![
             format!("--config={}", kubelet.display()),
             format!("--kubeconfig={}", self.kubeconfig.display()),
@@ -65,7 +74,10 @@ impl Node {
             format!("--node-ip={ADDRESS}"),
             "--v=2".into(),
         ];
-        flags.extend(taint.map(|taint| format!("--register-with-taints={taint}")));
+        flags.extend(
+            how.taint
+                .map(|taint| format!("--register-with-taints={taint}")),
+        );
         let plan = Plan::Node(NodePlan {
             disk: self.disk.clone(),
             logs: self.logs.clone(),

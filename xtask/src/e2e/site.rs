@@ -17,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::control_plane::{self, ControlPlane};
 use super::daemon::Daemon;
-use super::node::Node;
+use super::node::{Boot, Node};
 use super::plan::SitePlan;
 use super::scenes::{self, Scene};
 use super::stage::Stage;
@@ -134,7 +134,7 @@ impl<'p> Site<'p> {
             &control_plane::url(),
         )?;
         let mut node = Node::new(self.plan, &self.stage, &self.logs, kubeconfig);
-        node.boot(&self.network, None)?;
+        node.boot(&self.network, Boot::default())?;
         let mut stage = Stage {
             kubectl: control.kubectl.clone(),
             control,

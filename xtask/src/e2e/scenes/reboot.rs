@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 use serde_json::json;
 
 use super::super::helm::NAMESPACE as AGENTS;
+use super::super::node::Boot;
 use super::super::stage::Stage;
 use super::super::wait;
 use super::roles;
@@ -24,7 +25,7 @@ pub(super) fn play(stage: &mut Stage, report: &mut Report) -> Result<()> {
     }
     report.subject("Power", "off, and on; the guard runs before kubelet");
     let started = Instant::now();
-    power_cycle(stage)?;
+    stage.power_cycle(Boot::default())?;
     alive_again(stage, report, 1, started)?;
     for pod in stage.pods.clone() {
         let counts = pod.until("right answers", |counts| counts.right > 20)?;
@@ -42,7 +43,7 @@ pub(super) fn play(stage: &mut Stage, report: &mut Report) -> Result<()> {
         .kubectl
         .run(&[&daemonset[..], &["--cascade=foreground", "--timeout=90s"]].concat())?;
     let started = Instant::now();
-    power_cycle(stage)?;
+    stage.power_cycle(Boot::default())?;
     alive_again(stage, report, 2, started)?;
     for pod in stage.pods.clone() {
         // The guard drops: each question takes as long as the client waits.
@@ -61,13 +62,6 @@ pub(super) fn play(stage: &mut Stage, report: &mut Report) -> Result<()> {
         roles::has(report, &pod, &pod.name)?;
     }
     stage.leaks(report)
-}
-
-/// Off and on. The pods' counts begin anew with their processes.
-fn power_cycle(stage: &mut Stage) -> Result<()> {
-    stage.pods.clear();
-    stage.node.cut_power(&stage.network)?;
-    stage.node.boot(&stage.network, None)
 }
 
 /// Waits until the pods have been started so many times after their first.
