@@ -19,7 +19,7 @@ const (
 	imds        = "http://169.254.169.254"
 	credentials = "/latest/meta-data/iam/security-credentials/"
 	// How long a request may take: longer than the agent makes anybody wait.
-	patience = 10 * time.Second
+	patience = 3 * time.Second
 	// Between two requests of one prober.
 	pace = 40 * time.Millisecond
 )

@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sched::{CloneFlags, unshare};
+
+use super::wait;
 
 const ROOT: &str = "/sys/fs/cgroup";
 const PREFIX: &str = "podiam-e2e-";
@@ -46,24 +48,17 @@ impl Cgroups {
 
 impl Drop for Cgroups {
     fn drop(&mut self) {
-        // Processes that were just killed leave their groups a moment later.
-        for _ in 0..100 {
-            for hierarchy in &self.hierarchies {
-                remove(&hierarchy.join(&self.name));
-            }
-            let left = |hierarchy: &PathBuf| hierarchy.join(&self.name).exists();
-            if !self.hierarchies.iter().any(left) {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(50));
+        if let Err(error) = clear(&self.hierarchies, &self.name) {
+            eprintln!("{error:#}");
         }
-        eprintln!("the control group {} could not be removed", self.name);
     }
 }
 
-/// Makes a group below that of the run, in every hierarchy.
+/// Makes a group below that of the run, in every hierarchy: anew, without what a node before its reboot has left in it.
 pub(super) fn make(name: &str) -> Result<()> {
-    for hierarchy in hierarchies()? {
+    let hierarchies = hierarchies()?;
+    clear(&hierarchies, name.trim_start_matches('/'))?;
+    for hierarchy in hierarchies {
         let group = hierarchy.join(name.trim_start_matches('/'));
         fs::create_dir_all(&group)
             .with_context(|| format!("the control group {} cannot be made", group.display()))?;
@@ -182,6 +177,20 @@ fn started(pid: u32) -> Option<u64> {
     // The name before it, in parentheses, may hold anything.
     let (_, rest) = stat.rsplit_once(')')?;
     rest.split_whitespace().nth(19)?.parse().ok()
+}
+
+/// Removes a group and those below it from every hierarchy; the processes that were in it have been killed.
+fn clear(hierarchies: &[PathBuf], name: &str) -> Result<()> {
+    let what = format!("the removal of the control group {name}");
+    // A process that was killed leaves its group a moment later.
+    wait::until(&what, Duration::from_secs(5), || {
+        for hierarchy in hierarchies {
+            let group = hierarchy.join(name);
+            remove(&group);
+            ensure!(!group.exists(), "{} has processes", group.display());
+        }
+        Ok(())
+    })
 }
 
 /// Removes a group and those below it, as far as they are empty.

@@ -27,6 +27,15 @@ pub(super) const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 11);
 /// Its pods' addresses. There are few, so that they are used again soon.
 pub(super) const PODS: &str = "10.244.1.0/27";
 
+/// How a node starts.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Boot<'a> {
+    /// What it registers with: `key=value:Effect`.
+    pub(super) taint: Option<&'a str>,
+    /// Whether its pods share a bridge, as those of flannel and kubenet do.
+    pub(super) bridge: bool,
+}
+
 /// A node, running or not.
 pub(super) struct Node {
     images: Vec<PathBuf>,
@@ -52,12 +61,12 @@ impl Node {
         }
     }
 
-    /// Starts it, with a network in which nothing is yet; a taint (`key=value:Effect`) is what it registers with.
-    pub(super) fn boot(&mut self, site: &Namespace, taint: Option<&str>) -> Result<()> {
+    /// Starts it, with a network in which nothing is yet.
+    pub(super) fn boot(&mut self, site: &Namespace, how: Boot<'_>) -> Result<()> {
         let first = !self.disk.exists();
         cgroups::make(&self.cgroup)?;
         fs::create_dir_all(&self.disk)?;
-        let kubelet = config::write(&self.disk, &self.cgroup)?;
+        let kubelet = config::write(&self.disk, &self.cgroup, how.bridge)?;
         let mut flags = vec![
             format!("--config={}", kubelet.display()),
             format!("--kubeconfig={}", self.kubeconfig.display()),
@@ -65,7 +74,10 @@ impl Node {
             format!("--node-ip={ADDRESS}"),
             "--v=2".into(),
         ];
-        flags.extend(taint.map(|taint| format!("--register-with-taints={taint}")));
+        flags.extend(
+            how.taint
+                .map(|taint| format!("--register-with-taints={taint}")),
+        );
         let plan = Plan::Node(NodePlan {
             disk: self.disk.clone(),
             logs: self.logs.clone(),
@@ -110,7 +122,7 @@ impl Node {
             return Ok(());
         };
         // Its end is the end of all processes of the node, and is told when they are gone.
-        kill(Pid::from_raw(self.init(&child)?), Signal::SIGKILL)?;
+        kill(Pid::from_raw(init(&child)?), Signal::SIGKILL)?;
         child.wait()?;
         drop(network);
         // The kernel takes links of a namespace that is gone away some time later.
@@ -122,26 +134,12 @@ impl Node {
         self.running.is_some()
     }
 
-    /// The node's process 1, as this namespace numbers it.
-    fn init(&self, unshare: &Child) -> Result<i32> {
-        let parent = format!("PPid:\t{}\n", unshare.id());
-        wait::until("the node's process 1", Duration::from_secs(5), || {
-            for entry in fs::read_dir("/proc")?.flatten() {
-                let status = fs::read_to_string(entry.path().join("status")).unwrap_or_default();
-                if status.contains(&parent) {
-                    return Ok(entry.file_name().to_string_lossy().parse()?);
-                }
-            }
-            bail!("{NAME} has no process 1")
-        })
-    }
-
     /// A command to be run in the node's namespaces.
     pub(super) fn command(&self, program: &str) -> Result<Command> {
         let (_, child) = self.running.as_ref().context("the node is off")?;
         let mut command = Command::new("nsenter");
         command
-            .arg(format!("--target={}", self.init(child)?))
+            .arg(format!("--target={}", init(child)?))
             .args(["--net", "--mount", "--pid", "--", program]);
         Ok(command)
     }
@@ -171,4 +169,18 @@ impl Node {
     pub(super) fn cgroup(&self) -> &str {
         &self.cgroup
     }
+}
+
+/// The node's process 1, as this namespace numbers it.
+fn init(unshare: &Child) -> Result<i32> {
+    let parent = format!("PPid:\t{}\n", unshare.id());
+    wait::until("the node's process 1", Duration::from_secs(5), || {
+        for entry in fs::read_dir("/proc")?.flatten() {
+            let status = fs::read_to_string(entry.path().join("status")).unwrap_or_default();
+            if status.contains(&parent) {
+                return Ok(entry.file_name().to_string_lossy().parse()?);
+            }
+        }
+        bail!("{NAME} has no process 1")
+    })
 }

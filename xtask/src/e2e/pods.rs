@@ -43,6 +43,7 @@ pub(super) fn template(role: Option<&str>, command: &str, environment: &[(&str, 
         "spec": {
             "terminationGracePeriodSeconds": 1,
             "automountServiceAccountToken": false,
+            "dnsPolicy": "Default",
             "containers": [{
                 "name": "workload", "image": IMAGE, "imagePullPolicy": "Never",
                 "args": [command], "env": environment,
@@ -154,7 +155,7 @@ impl Pod {
     /// Waits until its counts are so.
     pub(super) fn until(&self, what: &str, so: impl Fn(&Counts) -> bool) -> Result<Counts> {
         let what = format!("{what} of the pod {}", self.name);
-        wait::until(&what, Duration::from_secs(60), || {
+        wait::until(&what, Duration::from_mins(1), || {
             let counts = self.counts()?;
             anyhow::ensure!(so(&counts), "{counts:?}");
             Ok(counts)
@@ -169,7 +170,7 @@ impl Pod {
 }
 
 /// A GET of HTTP/1.0, whose answer ends with the connection.
-fn exchange(address: SocketAddr, target: &str) -> Result<String> {
+pub(super) fn exchange(address: SocketAddr, target: &str) -> Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
     write!(stream, "GET {target} HTTP/1.0\r\n\r\n")?;

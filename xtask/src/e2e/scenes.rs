@@ -1,8 +1,10 @@
 //! The scenes, in the order they are played. Each makes its namespace, does what happens to clusters, states what must
 //! hold, and leaves podiam installed as it found it.
 
+mod bridge;
 mod crashloop;
 mod jobs;
+mod known;
 mod oom;
 mod open;
 mod reboot;
@@ -33,6 +35,8 @@ pub(super) enum Scene {
     Jobs,
     /// A container that crashes again and again
     Crashloop,
+    /// How soon a pod is answered, with and without the container runtime's word
+    Known,
     /// podiam is updated under load
     Rollout,
     /// podiam's `DaemonSet` is deleted, and comes back
@@ -43,20 +47,24 @@ pub(super) enum Scene {
     Reboot,
     /// A new node with the startup taint
     Taint,
+    /// Pods that share a bridge
+    Bridge,
 }
 
 impl Scene {
     /// All, in the order they are played.
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::Roles,
         Self::Restricted,
         Self::Jobs,
         Self::Crashloop,
+        Self::Known,
         Self::Rollout,
         Self::Removal,
         Self::Oom,
         Self::Reboot,
         Self::Taint,
+        Self::Bridge,
     ];
 
     fn name(self) -> &'static str {
@@ -65,11 +73,13 @@ impl Scene {
             Self::Restricted => "restricted",
             Self::Jobs => "jobs",
             Self::Crashloop => "crashloop",
+            Self::Known => "known",
             Self::Rollout => "rollout",
             Self::Removal => "removal",
             Self::Oom => "oom",
             Self::Reboot => "reboot",
             Self::Taint => "taint",
+            Self::Bridge => "bridge",
         }
     }
 
@@ -79,11 +89,13 @@ impl Scene {
             Self::Restricted => "A namespace allows some roles",
             Self::Jobs => "Jobs, and addresses that change hands",
             Self::Crashloop => "A container that crashes",
+            Self::Known => "A pod asks before the API knows its address",
             Self::Rollout => "An update under load",
             Self::Removal => "The DaemonSet is deleted",
             Self::Oom => "The kernel kills the agent",
             Self::Reboot => "The node reboots",
             Self::Taint => "A new node, with the startup taint",
+            Self::Bridge => "A node whose pods share a bridge",
         }
     }
 
@@ -93,11 +105,13 @@ impl Scene {
             Self::Restricted => restricted::play(stage, report),
             Self::Jobs => jobs::play(stage, report),
             Self::Crashloop => crashloop::play(stage, report),
+            Self::Known => known::play(stage, report),
             Self::Rollout => rollout::play(stage, report),
             Self::Removal => removal::play(stage, report),
             Self::Oom => oom::play(stage, report),
             Self::Reboot => reboot::play(stage, report),
             Self::Taint => taint::play(stage, report),
+            Self::Bridge => bridge::play(stage, report),
         }
     }
 }

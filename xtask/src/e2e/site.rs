@@ -17,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::control_plane::{self, ControlPlane};
 use super::daemon::Daemon;
-use super::node::Node;
+use super::node::{Boot, Node};
 use super::plan::SitePlan;
 use super::scenes::{self, Scene};
 use super::stage::Stage;
@@ -134,7 +134,7 @@ impl<'p> Site<'p> {
             &control_plane::url(),
         )?;
         let mut node = Node::new(self.plan, &self.stage, &self.logs, kubeconfig);
-        node.boot(&self.network, None)?;
+        node.boot(&self.network, Boot::default())?;
         let mut stage = Stage {
             kubectl: control.kubectl.clone(),
             control,
@@ -144,7 +144,7 @@ impl<'p> Site<'p> {
             network: self.network,
             _runtime: self.runtime,
             folder: self.plan.folder.clone(),
-            stage: self.stage,
+            memory: self.stage,
             pods: Vec::new(),
             past: (0, 0),
             seen: 0,
@@ -164,7 +164,7 @@ impl<'p> Site<'p> {
         command.args([HOST.to_string(), "-p".into(), AWS_PORT.to_string()]);
         let mut moto = Daemon::start("moto", &mut command, &self.logs)?;
         let address = SocketAddr::new(HOST.into(), AWS_PORT);
-        wait::until("moto", Duration::from_secs(60), || {
+        wait::until("moto", Duration::from_mins(1), || {
             moto.check()?;
             Ok(TcpStream::connect(address)?)
         })?;

@@ -12,13 +12,13 @@ use tokio::runtime::Runtime;
 use super::control_plane::ControlPlane;
 use super::daemon::Daemon;
 use super::kubectl::Kubectl;
-use super::node::{self, Node};
+use super::node::{self, Boot, Node};
 use super::pods::{self, Pod};
 use super::wait;
 use crate::report::Report;
 
 /// Longer than anything takes on a slow machine.
-pub(super) const PATIENCE: u32 = 120;
+pub(super) const PATIENCE: u32 = 60;
 
 /// The running cluster.
 pub(super) struct Stage {
@@ -34,7 +34,7 @@ pub(super) struct Stage {
     /// target/e2e.
     pub(super) folder: PathBuf,
     /// The file system in memory.
-    pub(super) stage: PathBuf,
+    pub(super) memory: PathBuf,
     /// The scene's pods that ask all the time.
     pub(super) pods: Vec<Pod>,
     /// What was asked and what leaked in pods that are no more.
@@ -58,6 +58,32 @@ impl Stage {
         })
     }
 
+    /// Takes the node's power away and gives it back; waits until its kubelet reports. The scene's pods begin a new life.
+    pub(super) fn power_cycle(&mut self, how: Boot<'_>) -> Result<()> {
+        let before = self.heartbeat()?;
+        self.pods.clear();
+        self.node.cut_power(&self.network)?;
+        self.node.boot(&self.network, how)?;
+        wait::until("the node", Duration::from_secs(PATIENCE.into()), || {
+            self.node.check()?;
+            ensure!(self.heartbeat()? != before, "it has not reported");
+            Ok(())
+        })?;
+        self.node_is_ready()
+    }
+
+    /// When its kubelet last said how it is.
+    fn heartbeat(&self) -> Result<Value> {
+        let node = self.kubectl.json(&["get", "node", node::NAME])?;
+        let conditions = node["status"]["conditions"].as_array().cloned();
+        let ready = conditions
+            .unwrap_or_default()
+            .into_iter()
+            .find(|condition| condition["type"] == "Ready");
+        let ready = ready.context("the node has no condition Ready")?;
+        Ok(ready["lastHeartbeatTime"].clone())
+    }
+
     /// Makes a namespace whose pods may have the roles `allowed`.
     pub(super) fn namespace(&self, name: &str, allowed: &[&str]) -> Result<()> {
         let allowed = serde_json::to_string(allowed)?;
@@ -68,6 +94,13 @@ impl Stage {
         // Its service account is made by a controller, a moment later.
         self.kubectl
             .wait(name, "serviceaccount/default", "create", 30)
+    }
+
+    /// What the agents are told, of which there is one.
+    pub(super) fn agent_arguments(&self) -> Result<String> {
+        wait::until("one agent", Duration::from_mins(1), || {
+            Ok(self.agent()?["spec"]["containers"][0]["args"].to_string())
+        })
     }
 
     /// Makes a pod that asks all the time, and waits until it runs.
@@ -149,9 +182,11 @@ impl Stage {
 
     /// Brings node and release back to what the next scene expects.
     pub(super) fn mend(&mut self) -> Result<()> {
-        if !self.node.is_on() {
-            self.node.boot(&self.network, None)?;
+        self.pods.clear();
+        if self.node.is_on() {
+            self.node.cut_power(&self.network)?;
         }
+        self.node.boot(&self.network, Boot::default())?;
         self.node_is_ready()?;
         self.helm(&json!({}))
     }

@@ -21,6 +21,10 @@ pub(super) fn until<T>(
         if started.elapsed() > limit {
             return Err(error).with_context(|| format!("{what}: not within {limit:?}"));
         }
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "what another program does has no event to wait on"
+        )]
         std::thread::sleep(PAUSE);
     }
 }

@@ -10,7 +10,7 @@ use super::super::pods::IMAGE;
 use super::{ADDRESS, PODS};
 
 /// Writes it all to `disk`; kubelet's is returned.
-pub(super) fn write(disk: &Path, cgroup: &str) -> Result<PathBuf> {
+pub(super) fn write(disk: &Path, cgroup: &str, bridge: bool) -> Result<PathBuf> {
     let file = |name: &str, content: String| -> Result<PathBuf> {
         let path = disk.join(name);
         fs::write(&path, content)?;
@@ -18,17 +18,22 @@ pub(super) fn write(disk: &Path, cgroup: &str) -> Result<PathBuf> {
     };
     let network = disk.join("cni");
     fs::create_dir_all(&network)?;
-    fs::write(network.join("10-pods.conflist"), pod_network().to_string())?;
+    fs::write(
+        network.join("10-pods.conflist"),
+        pod_network(bridge).to_string(),
+    )?;
     file("containerd.toml", containerd(&network))?;
     file("kubelet.yaml", kubelet(disk, cgroup).to_string())
 }
 
-fn pod_network() -> serde_json::Value {
-    json!({"cniVersion": "1.0.0", "name": "pods", "plugins": [{
-        "type": "ptp",
-        "ipMasq": false,
-        "ipam": {"type": "host-local", "ranges": [[{"subnet": PODS}]], "routes": [{"dst": "0.0.0.0/0"}]},
-    }]})
+fn pod_network(bridge: bool) -> serde_json::Value {
+    let addresses = json!({"type": "host-local", "ranges": [[{"subnet": PODS}]], "routes": [{"dst": "0.0.0.0/0"}]});
+    let plugin = if bridge {
+        json!({"type": "bridge", "bridge": "cni0", "isGateway": true, "hairpinMode": true, "ipam": addresses})
+    } else {
+        json!({"type": "ptp", "ipMasq": false, "ipam": addresses})
+    };
+    json!({"cniVersion": "1.0.0", "name": "pods", "plugins": [plugin]})
 }
 
 fn containerd(network: &Path) -> String {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use serde_json::json;
 
+use super::super::node::Boot;
 use super::super::stage::{PATIENCE, Stage};
 use super::super::{node, pods, wait};
 use crate::report::Report;
@@ -25,10 +26,13 @@ pub(super) fn play(stage: &mut Stage, report: &mut Report) -> Result<()> {
     stage
         .kubectl
         .apply(&pods::named(template, NAMESPACE, "early"))?;
-    stage
-        .node
-        .boot(&stage.network, Some(&format!("{TAINT}=true:NoSchedule")))?;
-    let joined = wait::until("the node", Duration::from_secs(60), || {
+    let taint = format!("{TAINT}=true:NoSchedule");
+    let joining = Boot {
+        taint: Some(&taint),
+        ..Boot::default()
+    };
+    stage.node.boot(&stage.network, joining)?;
+    let joined = wait::until("the node", Duration::from_mins(1), || {
         stage.node.check()?;
         stage.kubectl.json(&["get", "node", node::NAME])
     })?;
