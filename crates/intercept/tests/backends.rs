@@ -66,7 +66,7 @@ fn a_request_of_a_pod_reaches_the_agent_with_the_pods_address_and_the_original_d
         let _client = pod.pod.reach(IMDS);
         let (connection, peer) = accept(&agent);
         assert_eq!(peer.ip().to_string(), pod.ip, "{kind}");
-        let destination = original_destination(&connection).unwrap();
+        let destination = original_destination(&connection, local(&connection)).unwrap();
         assert_eq!(destination, IMDS.parse().unwrap(), "{kind}");
         nobody_at(&imds);
     }
@@ -98,7 +98,7 @@ fn over_ipv6_a_request_reaches_the_target_or_is_dropped_where_there_is_none() {
         let _client = pod.pod.reach(IMDS_V6);
         let (connection, peer) = accept(&agent);
         assert_eq!(peer.ip().to_string(), pod.v6(), "{kind}");
-        let destination = original_destination(&connection).unwrap();
+        let destination = original_destination(&connection, local(&connection)).unwrap();
         assert_eq!(destination, IMDS_V6.parse().unwrap(), "{kind}");
 
         kind.install(&node.node, &rules(""));

@@ -68,6 +68,6 @@ fn a_connection_that_was_not_translated_has_its_own_address_as_original_destinat
     install(&node.node, &rules(""));
     node.node.reach(TARGET);
     let (connection, _) = accept(&agent);
-    let original = original_destination(&connection).unwrap();
+    let original = original_destination(&connection, local(&connection)).unwrap();
     assert_eq!(original, TARGET.parse::<SocketAddr>().unwrap());
 }
