@@ -5,6 +5,7 @@
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::unistd::geteuid;
@@ -23,6 +24,11 @@ const UNSHARE: [&str; 7] = [
     "--kill-child",
     "--mount-proc",
 ];
+
+/// How often the site is looked at.
+const PAUSE: Duration = Duration::from_millis(50);
+/// How long it may take to end by itself after a Ctrl-C, which reaches it from the terminal, but not from `kill`.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// Fails where this process may not do what is needed, and says what is missing.
 pub(super) fn check() -> Result<()> {
@@ -67,12 +73,16 @@ pub(super) fn run(folder: &Path, mut plan: SitePlan) -> Result<u8> {
     Plan::Site(plan).write(&file)?;
     let mut site = start(&file)?;
     let code = runtime.block_on(async {
+        let mut interrupted: Option<Instant> = None;
         loop {
             tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => { site.kill()?; }
-                _ = hang_up.recv() => { site.kill()?; }
-                () = tokio::time::sleep(std::time::Duration::from_millis(50)) => {}
+                _ = interrupt.recv() => interrupted = Some(Instant::now()),
+                _ = terminate.recv() => site.kill()?,
+                _ = hang_up.recv() => site.kill()?,
+                () = tokio::time::sleep(PAUSE) => {}
+            }
+            if interrupted.is_some_and(|since| since.elapsed() > GRACE) {
+                site.kill()?;
             }
             if let Some(status) = site.try_wait()? {
                 break anyhow::Ok(status.code());

@@ -1,7 +1,7 @@
 //! A node whose pods share a bridge. Who asks cannot be told from the link there: podiam refuses pods, and says so, until it
 //! may look into their network namespaces (`selfTest.enabled`).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use serde_json::json;
@@ -11,6 +11,7 @@ use super::super::pods::{self, CREDENTIALS};
 use super::super::stage::Stage;
 use super::super::wait;
 use super::roles;
+use crate::progress::human;
 use crate::report::{Report, gist};
 
 const NAMESPACE: &str = "bridge";
@@ -38,7 +39,9 @@ pub(super) fn play(stage: &mut Stage, report: &mut Report) -> Result<()> {
     stage.leaks(report)?;
 
     report.command("helm upgrade podiam deploy/helm/podiam --set selfTest.enabled=true");
+    let started = Instant::now();
     stage.helm(&json!({"selfTest": {"enabled": true}}))?;
+    report.fact("ready after", &human(started.elapsed()));
     for pod in [&reader, &writer] {
         pod.until("right answers", |counts| counts.right > 5)?;
         roles::has(report, pod, &pod.name)?;
