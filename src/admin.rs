@@ -1,8 +1,16 @@
-//! The admin socket: /healthz, /readyz, /metrics, /debug/store. On a socket of its own, so that nothing but metadata is
-//! ever served to pods, and on the control runtime, so that a scrape never delays a pod.
+//! The admin socket: /healthz, /readyz, /metrics, /status, /status.json, /explain, /debug/store. On a socket of its own, so that
+//! nothing but metadata is ever served to pods, and on the control runtime, so that a scrape never delays a pod. What it
+//! says of single pods it says to the node itself alone (`peer`), but for /debug/store, which somebody has asked for.
+
+mod collect;
+mod explain;
+mod page;
+mod peer;
+pub mod status;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +29,9 @@ use crate::lifecycle::Readiness;
 use crate::metrics::Metrics;
 use crate::workload::RoleSource;
 
+pub use collect::About;
+pub use peer::from_the_node;
+
 /// What the admin socket shows.
 pub struct Admin {
     /// What is missing before the agent is ready.
@@ -31,15 +42,20 @@ pub struct Admin {
     pub imds: Arc<std::sync::OnceLock<Arc<Imds>>>,
     /// Whether /debug/store is served.
     pub debug_store: bool,
+    /// What /status says of the configuration.
+    pub about: About,
 }
 
 type Reply = Response<Full<Bytes>>;
 
+/// What is said to whoever asks for something else. `podiam status` knows an older agent by how it begins.
+const CONTENTS: &str = "here are /healthz, /readyz, /metrics, /status, /status.json, /explain, and with --debug /debug/store\n";
+
 /// Serves the admin socket until it is dropped.
 pub async fn serve(listener: TcpListener, admin: Arc<Admin>) {
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match listener.accept().await {
+            Ok((stream, peer)) => (stream, peer.ip()),
             Err(error) => {
                 tracing::warn!("cannot accept an admin connection: {error}");
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -50,7 +66,7 @@ pub async fn serve(listener: TcpListener, admin: Arc<Admin>) {
         tokio::spawn(async move {
             let service = service_fn(|request| {
                 let admin = admin.clone();
-                async move { Ok::<_, Infallible>(admin.answer(&request).await) }
+                async move { Ok::<_, Infallible>(admin.answer(peer, &request).await) }
             });
             // A scraper that breaks off is not our concern.
             let _ = http1::Builder::new()
@@ -63,7 +79,7 @@ pub async fn serve(listener: TcpListener, admin: Arc<Admin>) {
 }
 
 impl Admin {
-    async fn answer<B>(&self, request: &Request<B>) -> Reply {
+    async fn answer<B>(&self, peer: IpAddr, request: &Request<B>) -> Reply {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD here\n");
         }
@@ -84,11 +100,14 @@ impl Admin {
                     format!("cannot render the metrics: {error}\n"),
                 ),
             },
+            "/status" | "/status.json" | explain::PATH if !from_the_node(peer) => {
+                text(StatusCode::FORBIDDEN, peer::REFUSAL)
+            }
+            "/status" => page::reply(self.status(), request.uri().query()),
+            "/status.json" => self.status_json(),
+            explain::PATH => self.explain(request.uri().query()),
             "/debug/store" if self.debug_store => self.store(),
-            _ => text(
-                StatusCode::NOT_FOUND,
-                "here are /healthz, /readyz, /metrics, and with --debug /debug/store\n",
-            ),
+            _ => text(StatusCode::NOT_FOUND, CONTENTS),
         }
     }
 
@@ -108,6 +127,16 @@ impl Admin {
             .map(|(code, text)| format!("finding {code}: {text}\n"));
         let lines: String = ok.into_iter().chain(missing).chain(findings).collect();
         text(status, lines)
+    }
+
+    fn status_json(&self) -> Reply {
+        match serde_json::to_vec_pretty(&self.status()) {
+            Ok(body) => document(StatusCode::OK, "application/json", body),
+            Err(error) => text(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                format!("cannot write the status: {error}\n"),
+            ),
+        }
     }
 
     /// kube2iam's three maps: who is where, who has which role, which roles each namespace has. Beside them, who named each

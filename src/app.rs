@@ -20,6 +20,7 @@ use podiam_iam::CompleteError;
 use thiserror::Error;
 use tokio::sync::watch as channel;
 
+use crate::admin::About;
 use crate::authorize::{Ceiling, Grant, Policy};
 use crate::clock::Clock;
 use crate::config::{Config, LogFormat, PodSource};
@@ -155,7 +156,9 @@ async fn start(
     let prover = Arc::new(Prover::new()?);
     let answers = Arc::new(OnceLock::new());
     let ports = ports::bind(&config.listen)?;
-    ports::serve_admin(&config, &readiness, &metrics, &answers, &drain)?;
+    let (status, seen) = channel::channel(SourceStatus::expecting(&config.annotations));
+    let about = About::new(&config, clock.clone(), seen.clone());
+    ports::serve_admin(&config, about, &readiness, &metrics, &answers, &drain)?;
 
     // Registered before anything is waited for, so that /readyz never says "ok" too early.
     let pods_known = readiness.condition("pods");
@@ -223,7 +226,6 @@ async fn start(
         Arc::clone(&metrics),
     ));
     tokio::spawn(check_node_credentials(sts, node_credentials));
-    let (status, seen) = channel::channel(SourceStatus::expecting(&config.annotations));
     tokio::spawn(report::source(
         seen.clone(),
         pods_known,

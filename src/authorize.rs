@@ -14,6 +14,7 @@ mod permitted;
 mod restrictions;
 mod session_policy;
 mod source;
+mod trace;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -32,6 +33,7 @@ pub use admission::admission_policies;
 pub use attributes::{Attributes, Tag};
 pub use ceiling::{Ceiling, CeilingError};
 pub use session_policy::SessionPolicy;
+pub use trace::{Finding, GuardStep, Says, SourceStep, Trace};
 
 /// A pod's answer: what may be asked of STS for it, or why nothing may.
 pub type Decision = Result<Arc<Grant>, Reason>;
@@ -153,6 +155,11 @@ impl Policy {
             duration: self.rules.session_duration,
             attributes: attribution::attributes(&self.rules.attribution, workload)?,
         }))
+    }
+
+    /// What completes a role's name.
+    pub fn base(&self) -> Option<&BaseArn> {
+        self.rules.base.as_ref()
     }
 
     /// The name under which a pod sees its role (the body of the role list): what follows the base ARN, else the ARN.

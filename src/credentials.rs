@@ -50,7 +50,7 @@ pub use self::state::Terms;
 use crate::authorize::Grant;
 use crate::clock::Clock;
 use crate::reason::Reason;
-use crate::sts::AssumeRole;
+use crate::sts::{AssumeRole, StsError};
 
 /// One slot, for `/debug`, metrics and readiness. No secret is in it.
 #[derive(Clone, Debug)]
@@ -65,6 +65,38 @@ pub struct SlotStatus {
     pub expires_at: Option<Timestamp>,
     /// Whether there is something to serve now.
     pub valid: bool,
+    /// Whether a call to STS is under way, or waits for the node's budget.
+    pub asking: bool,
+    /// Whether it only waits.
+    pub queued: bool,
+    /// `AccessKeyId` of the last session; also after it has expired.
+    pub access_key_id: Option<String>,
+    /// Why the last call brought nothing; `None` where it brought credentials, or has not come back yet.
+    pub failure: Option<Reason>,
+    /// When STS is asked next; `None` while a call is wanted or under way.
+    pub next: Option<Next>,
+    /// How the last call failed; `None` where it succeeded, or none has ended yet.
+    pub last_error: Option<Arc<Failure>>,
+}
+
+/// When STS is asked next, if nothing changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// At that time.
+    At(Timestamp),
+    /// When a pod asks after that time.
+    OnDemandAfter(Timestamp),
+}
+
+/// A call that failed. For the operator alone: AWS's texts name accounts and roles.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// When it came back.
+    pub at: Timestamp,
+    /// What came back, sorted.
+    pub error: StsError,
+    /// How many failed in a row, with this one.
+    pub in_a_row: u32,
 }
 
 impl SlotStatus {
@@ -76,7 +108,31 @@ impl SlotStatus {
 #[derive(Clone)]
 pub struct Credentials(Arc<Slots>);
 
-type Map = HashMap<Arc<Grant>, Arc<Slot>>;
+/// The slots by grant, and by where the grant lies in memory: a pod's entry in the index holds the very grant that is
+/// wanted, so that a request need not hash all that goes into `AssumeRole`.
+#[derive(Clone, Default)]
+struct Map {
+    by_grant: HashMap<Arc<Grant>, Arc<Slot>>,
+    /// No other grant can come to lie there: `by_grant` keeps each alive.
+    by_place: HashMap<usize, Arc<Slot>>,
+}
+
+impl Map {
+    fn get(&self, grant: &Grant) -> Option<&Arc<Slot>> {
+        self.by_place
+            .get(&place(grant))
+            .or_else(|| self.by_grant.get(grant))
+    }
+
+    fn insert(&mut self, grant: Arc<Grant>, slot: Arc<Slot>) {
+        self.by_place.insert(place(&grant), Arc::clone(&slot));
+        self.by_grant.insert(grant, slot);
+    }
+}
+
+fn place(grant: &Grant) -> usize {
+    std::ptr::from_ref(grant).addr()
+}
 
 struct Slots {
     engine: Arc<Engine>,
@@ -137,13 +193,16 @@ impl Credentials {
     pub fn set_wanted(&self, wanted: impl IntoIterator<Item = Arc<Grant>>) {
         let _writer = self.lock();
         let current = self.0.map.load();
-        let mut next = Map::new();
+        let mut next = Map::default();
         for grant in wanted {
-            next.entry(grant)
-                .or_insert_with_key(|grant| match current.get(grant) {
+            // The same twice, in two places, is one slot all the same.
+            if next.get(&grant).is_none() {
+                let slot = match current.get(&grant) {
                     Some(slot) => Arc::clone(slot),
-                    None => self.start(Arc::clone(grant)),
-                });
+                    None => self.start(Arc::clone(&grant)),
+                };
+                next.insert(grant, slot);
+            }
         }
         self.0.map.store(Arc::new(next));
     }
@@ -170,9 +229,15 @@ impl Credentials {
         self.0
             .map
             .load()
+            .by_grant
             .values()
             .map(|slot| slot.status())
             .collect()
+    }
+
+    /// The slot of one grant; `None` where nobody wants it.
+    pub fn status_of(&self, grant: &Grant) -> Option<SlotStatus> {
+        self.0.map.load().get(grant).map(|slot| slot.status())
     }
 
     /// How the queue for STS stands.

@@ -35,6 +35,8 @@ pub mod sts;
 
 pub mod credentials;
 
+pub mod explain;
+
 pub mod lifecycle;
 
 pub mod handover;
@@ -56,5 +58,7 @@ pub mod admin;
 pub mod app;
 
 pub mod migrate;
+
+pub mod doctor;
 
 pub mod commands;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -42,6 +43,15 @@ impl Readiness {
         conditions
             .iter()
             .filter_map(|(name, missing)| missing.clone().map(|why| (*name, why)))
+            .collect()
+    }
+
+    /// Every condition, by name, with what is missing of it; `None` where it holds.
+    pub fn conditions(&self) -> Vec<(&'static str, Option<String>)> {
+        let conditions = self.conditions.borrow();
+        let conditions = conditions.iter();
+        conditions
+            .map(|(name, missing)| (*name, missing.clone()))
             .collect()
     }
 
@@ -110,34 +120,52 @@ impl Condition {
 
 /// Tells every part that the agent is leaving. Cheap to clone.
 #[derive(Clone)]
-pub struct Drain(watch::Receiver<bool>);
+pub struct Drain {
+    requested: watch::Receiver<bool>,
+    /// The same, for those who ask with every request.
+    is_requested: Arc<AtomicBool>,
+}
 
 /// The one who says when.
-pub struct DrainTrigger(watch::Sender<bool>);
+pub struct DrainTrigger {
+    requested: watch::Sender<bool>,
+    is_requested: Arc<AtomicBool>,
+}
 
 /// A drain that nobody has asked for yet.
 pub fn drain() -> (DrainTrigger, Drain) {
     let (sender, receiver) = watch::channel(false);
-    (DrainTrigger(sender), Drain(receiver))
+    let is_requested = Arc::new(AtomicBool::new(false));
+    let trigger = DrainTrigger {
+        requested: sender,
+        is_requested: Arc::clone(&is_requested),
+    };
+    let drain = Drain {
+        requested: receiver,
+        is_requested,
+    };
+    (trigger, drain)
 }
 
 impl DrainTrigger {
     /// Asks every part to finish what is in flight and leave.
     pub fn start(&self) {
-        self.0.send_replace(true);
+        // Before anybody is woken to look at it.
+        self.is_requested.store(true, Ordering::SeqCst);
+        self.requested.send_replace(true);
     }
 }
 
 impl Drain {
     /// Whether the agent is leaving.
     pub fn is_requested(&self) -> bool {
-        *self.0.borrow()
+        self.is_requested.load(Ordering::SeqCst)
     }
 
     /// Waits until the agent is leaving.
     pub async fn requested(&mut self) {
         // An error means that the trigger is gone, and with it the agent.
-        let _ = self.0.wait_for(|leaving| *leaving).await;
+        let _ = self.requested.wait_for(|leaving| *leaving).await;
     }
 }
 

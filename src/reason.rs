@@ -1,11 +1,15 @@
 //! Why a request was refused: one list, told in the same words to the pod, the log and the metric label.
 //!
 //! A reason holds no secret and no text from AWS; what a pod's author wrote is quoted and escaped, so that one line
-//! stays one line.
+//! stays one line. What an operator needs to know of each is in `facts`.
+
+mod facts;
 
 use thiserror::Error;
 
 use crate::workload::RoleSource;
+
+pub use facts::{Facts, Question};
 
 /// Why a pod gets no credentials. The text is what the pod reads; [`Reason::code`] is stable.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Error)]
@@ -228,86 +232,12 @@ impl Reason {
 
     /// A short, stable name: metric label and log field.
     pub fn code(&self) -> &'static str {
-        match self {
-            Self::UnknownPod => "unknown-pod",
-            Self::AmbiguousAddress => "ambiguous-address",
-            Self::NodeAddress => "node-address",
-            Self::PodChanged => "pod-changed",
-            Self::NotIntercepted => "not-intercepted",
-            Self::WrongLink => "wrong-link",
-            Self::NotThePodsConnection => "not-the-pods-connection",
-            Self::SharedLink => "shared-link",
-            Self::IdentityPending => "identity-pending",
-            Self::TooManyConnections => "too-many-connections",
-            Self::TooManyRequests => "too-many-requests",
-            Self::TooManyInFlight => "too-many-in-flight",
-            Self::NoRole { .. } => "no-role",
-            Self::OptedOut { .. } => "opted-out",
-            Self::MalformedRole { .. } => "malformed-role",
-            Self::NoBaseArn { .. } => "no-base-arn",
-            Self::MalformedExternalId { .. } => "malformed-external-id",
-            Self::MalformedSessionName { .. } => "malformed-session-name",
-            Self::UnknownServiceAccount { .. } => "unknown-service-account",
-            Self::CeilingDenies { .. } => "ceiling-denies",
-            Self::CeilingAllowsOthers { .. } => "ceiling-allows-others",
-            Self::CeilingForbidsInNamespace { .. } => "ceiling-forbids-in-namespace",
-            Self::ExternalIdForbidden { .. } => "external-id-forbidden",
-            Self::MalformedSessionPolicy { .. } => "malformed-session-policy",
-            Self::MalformedSessionTag { .. } => "malformed-session-tag",
-            Self::UnknownNamespace { .. } => "unknown-namespace",
-            Self::NamespaceAllowsNothing { .. } => "namespace-allows-nothing",
-            Self::NamespaceAnnotationInvalid { .. } => "namespace-annotation-invalid",
-            Self::NamespaceForbids { .. } => "namespace-forbids",
-            Self::NotThePodsRole { .. } => "not-the-pods-role",
-            Self::StsRefused => "sts-refused",
-            Self::StsUnavailable => "sts-unavailable",
-            Self::StsThrottled => "sts-throttled",
-            Self::CredentialsPending => "credentials-pending",
-            Self::TokenInvalid => "token-invalid",
-            Self::UpstreamUnavailable => "upstream-unavailable",
-        }
+        self.facts().code
     }
 
-    /// The HTTP status that makes every AWS SDK do the right thing: 404 and 403 are final, 503 is asked again, and
-    /// 401 makes it fetch a new token.
+    /// The HTTP status that makes every AWS SDK do the right thing.
     pub fn status(&self) -> u16 {
-        match self {
-            Self::NoRole { .. } | Self::OptedOut { .. } => 404,
-            Self::TokenInvalid => 401,
-            Self::NodeAddress
-            | Self::NotIntercepted
-            | Self::MalformedRole { .. }
-            | Self::NoBaseArn { .. }
-            | Self::MalformedExternalId { .. }
-            | Self::MalformedSessionName { .. }
-            | Self::CeilingDenies { .. }
-            | Self::CeilingAllowsOthers { .. }
-            | Self::CeilingForbidsInNamespace { .. }
-            | Self::ExternalIdForbidden { .. }
-            | Self::MalformedSessionPolicy { .. }
-            | Self::MalformedSessionTag { .. }
-            | Self::NamespaceAllowsNothing { .. }
-            | Self::NamespaceAnnotationInvalid { .. }
-            | Self::NamespaceForbids { .. }
-            | Self::NotThePodsRole { .. }
-            | Self::StsRefused => 403,
-            Self::UnknownPod
-            | Self::AmbiguousAddress
-            | Self::PodChanged
-            | Self::WrongLink
-            | Self::NotThePodsConnection
-            | Self::SharedLink
-            | Self::IdentityPending
-            | Self::TooManyConnections
-            | Self::TooManyRequests
-            | Self::TooManyInFlight
-            | Self::UnknownNamespace { .. }
-            | Self::UnknownServiceAccount { .. }
-            | Self::StsUnavailable
-            | Self::StsThrottled
-            | Self::CredentialsPending
-            | Self::UpstreamUnavailable => 503,
-        }
+        self.facts().status
     }
 }
 

@@ -17,6 +17,7 @@ use jiff::Timestamp;
 use crate::authorize::Grant;
 use crate::secret::Secret;
 
+pub(crate) use client::load;
 pub use client::{Settings, Sts};
 pub use error::{Kind, StsError};
 

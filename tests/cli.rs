@@ -241,3 +241,39 @@ fn every_shell_gets_completions_that_know_the_flags() {
         );
     }
 }
+
+#[test]
+fn explain_tells_in_its_help_whom_it_asks_and_refuses_a_question_that_makes_no_sense() {
+    let (code, help, _) = run(podiam(&["explain", "--help"]));
+    assert_eq!(code, 0);
+    for word in [
+        "Usage: podiam explain [OPTIONS] <POD> [-- <AGENT FLAGS>...]",
+        "--namespace <NAMESPACE>",
+        "--json",
+        "--agent <URL>",
+        "--kubeconfig <PATH>",
+    ] {
+        assert!(help.contains(word), "{word}: {help}");
+    }
+    for (words, problem) in [
+        (&[][..], "<POD>"),
+        (&["web", "--agent=127.0.0.1:9181"], "give http://HOST:PORT"),
+        (&["web", "--agent=http://h:1/x"], "give http://HOST:PORT"),
+        (
+            &["web", "--agent=http://h:1", "--kubeconfig=k"],
+            "cannot be used with",
+        ),
+        (
+            &["web", "--agent=http://h:1", "--", "--debug"],
+            "cannot be used with",
+        ),
+        (&["web", "--base-role-arn=x"], "unexpected argument"),
+        (&["a/b/c"], "\"b/c\" is no pod's name"),
+        (&["web", "-n", "A"], "\"A\" is no namespace's name"),
+        (&["web/0", "-n", "db"], "give one of them"),
+    ] {
+        let (code, stdout, stderr) = run(podiam(&[&["explain"], words].concat()));
+        assert_eq!((code, stdout.as_str()), (2, ""), "{words:?}: {stderr}");
+        assert!(stderr.contains(problem), "{words:?}: {stderr}");
+    }
+}

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::AppError;
-use crate::admin::{self, Admin};
+use crate::admin::{self, About, Admin};
 use crate::authorize::Grant;
 use crate::config::{Config, Listen};
 use crate::credentials::Credentials;
@@ -23,6 +23,8 @@ use crate::watch::SourceStatus;
 
 /// Between two looks at whether it is this process's turn to answer pods.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// The finding that the admin socket is not on loopback.
+const LOOPBACK_TAKEN: &str = "admin-loopback-taken";
 
 /// The pods' ports, one for each address family. They do not listen yet.
 pub(super) fn bind(listen: &Listen) -> Result<Vec<Port>, AppError> {
@@ -61,27 +63,44 @@ pub(super) async fn wait_for_turn(
     }
 }
 
-/// Serves the admin socket from now on.
+/// Serves the admin socket from now on. Its address is one that somebody else may not have; that the same port of
+/// loopback is another program's is a finding and not the end: whoever asks there can ask here.
 pub(super) fn serve_admin(
     config: &Config,
+    about: About,
     readiness: &Readiness,
     metrics: &Arc<Metrics>,
     answers: &Arc<OnceLock<Arc<Imds>>>,
     drain: &Drain,
 ) -> Result<(), AppError> {
-    let address = config.listen.admin;
-    let failed = AppError::listen(address, "administration", "--metrics-port");
-    let port = Port::bind(address, 1).map_err(&failed)?;
+    let listen = &config.listen;
     let admin = Arc::new(Admin {
         readiness: readiness.clone(),
         metrics: Arc::clone(metrics),
         imds: Arc::clone(answers),
-        debug_store: config.listen.debug_store,
+        debug_store: listen.debug_store,
+        about,
     });
-    for listener in port.listen(drain.clone()).map_err(&failed)? {
-        tracing::info!(address = %listener.local_addr().map_err(&failed)?, "the admin socket listens");
-        let listener = TcpListener::from_std(listener).map_err(&failed)?;
-        tokio::spawn(admin::serve(listener, Arc::clone(&admin)));
+    let failed = AppError::listen(listen.admin, "administration", "--metrics-port");
+    listen_for_admin(listen.admin, &admin, drain).map_err(failed)?;
+    if let Some(address) = listen.admin_loopback
+        && let Err(error) = listen_for_admin(address, &admin, drain)
+    {
+        let text = format!(
+            "{address} cannot be listened at ({error}), so `podiam status` needs --agent=http://{}; see --metrics-port",
+            listen.admin
+        );
+        tracing::warn!(finding = LOOPBACK_TAKEN, "{text}");
+        readiness.set_finding(LOOPBACK_TAKEN, Some(text));
+    }
+    Ok(())
+}
+
+fn listen_for_admin(address: SocketAddr, admin: &Arc<Admin>, drain: &Drain) -> io::Result<()> {
+    for listener in Port::bind(address, 1)?.listen(drain.clone())? {
+        tracing::info!(address = %listener.local_addr()?, "the admin socket listens");
+        let listener = TcpListener::from_std(listener)?;
+        tokio::spawn(admin::serve(listener, Arc::clone(admin)));
     }
     Ok(())
 }

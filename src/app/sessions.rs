@@ -22,6 +22,7 @@ pub(super) fn client(config: &Config, clock: &Clock) -> Arc<Sts> {
     let settings = sts::Settings {
         region: config.sessions.region.clone(),
         metadata_address: Some(config.metadata.address.clone()),
+        profile: None,
     };
     Arc::new(Sts::new(settings, clock.clone()))
 }

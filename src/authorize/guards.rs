@@ -3,12 +3,17 @@
 
 use podiam_iam::{BaseArn, RoleArn};
 
-use super::Rules;
 use super::permitted::Permitted;
 use super::restrictions::Restrictions;
+use super::trace::{Finding, GuardStep};
+use super::{Rules, excerpt};
 use crate::config::Enforcement;
 use crate::reason::Reason;
 use crate::workload::{Namespace, Surroundings, Workload};
+
+/// The guards' names, as `explain` tells them.
+const RESTRICTIONS: &str = "namespace-restrictions";
+const PERMITTED: &str = "namespace-permitted";
 
 /// The guards that are on.
 #[derive(Debug)]
@@ -62,9 +67,59 @@ impl Guards {
         }
         Ok(())
     }
+
+    /// What each guard says, also those that are off. Without a role none is asked.
+    pub(super) fn steps(
+        &self,
+        role: Option<&RoleArn>,
+        workload: &Workload,
+        around: Surroundings<'_>,
+    ) -> impl Iterator<Item = GuardStep> {
+        [RESTRICTIONS, PERMITTED].into_iter().map(move |name| {
+            let Some((enforcement, guard)) = self.0.iter().find(|(_, it)| it.name() == name) else {
+                return GuardStep {
+                    guard: name,
+                    enforcement: None,
+                    key: None,
+                    reads: None,
+                    finding: Finding::Off,
+                };
+            };
+            let finding = role.map_or(Finding::NotAsked, |role| {
+                match guard.check(role, workload, around.namespace) {
+                    Ok(()) => Finding::Allows,
+                    Err(reason) => Finding::Refuses(reason),
+                }
+            });
+            GuardStep {
+                guard: name,
+                enforcement: Some(*enforcement),
+                key: Some(guard.key.clone()),
+                reads: around
+                    .namespace
+                    .and_then(|namespace| guard.annotation(namespace))
+                    .map(excerpt),
+                finding,
+            }
+        })
+    }
 }
 
 impl Guard {
+    fn name(&self) -> &'static str {
+        match self.reader {
+            Reader::Restrictions(_) => RESTRICTIONS,
+            Reader::Permitted(_) => PERMITTED,
+        }
+    }
+
+    fn annotation<'a>(&self, namespace: &'a Namespace) -> Option<&'a str> {
+        match self.reader {
+            Reader::Restrictions(_) => namespace.allowed_roles.as_deref(),
+            Reader::Permitted(_) => namespace.permitted.as_deref(),
+        }
+    }
+
     fn check(
         &self,
         role: &RoleArn,
@@ -76,11 +131,7 @@ impl Guard {
         let Some(namespace) = namespace.filter(|known| known.name == workload.namespace) else {
             return Err(Reason::UnknownNamespace { namespace: name() });
         };
-        let annotation = match self.reader {
-            Reader::Restrictions(_) => namespace.allowed_roles.as_deref(),
-            Reader::Permitted(_) => namespace.permitted.as_deref(),
-        };
-        let Some(annotation) = annotation else {
+        let Some(annotation) = self.annotation(namespace) else {
             return Err(Reason::NamespaceAllowsNothing {
                 namespace: name(),
                 key: self.key.clone(),

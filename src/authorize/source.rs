@@ -8,7 +8,7 @@ use crate::reason::Reason;
 use crate::workload::{EKS_ROLE_ANNOTATION, RoleSource, ServiceAccount, Surroundings, Workload};
 
 /// What the winning source says, with the key of its annotation.
-enum Named<'a> {
+pub(super) enum Named<'a> {
     Annotation(&'a str, &'a str),
     Role(&'a RoleArn),
 }
@@ -41,7 +41,7 @@ pub(super) fn role(
 }
 
 /// What one source says; `None` where it is silent. An error where it is not known yet whether it says anything.
-fn named<'a>(
+pub(super) fn named<'a>(
     rules: &'a Rules,
     workload: &'a Workload,
     around: Surroundings<'a>,
@@ -108,20 +108,25 @@ fn complete(rules: &Rules, value: &str) -> Result<RoleArn, Reason> {
 
 /// Every source that is on was asked, and all are silent.
 fn nobody(rules: &Rules) -> Reason {
+    let is_on = |source: &RoleSource| rules.sources.contains(source);
+    Reason::NoRole {
+        key: is_on(&RoleSource::Pod).then(|| rules.keys.role.clone()),
+        elsewhere: RoleSource::ALL
+            .into_iter()
+            .filter(|source| is_on(source) && *source != RoleSource::Pod)
+            .filter_map(|source| Some((source, key(rules, source)?)))
+            .collect(),
+    }
+}
+
+/// The key of a source's annotation; `None` where it has none, or is off.
+pub(super) fn key(rules: &Rules, source: RoleSource) -> Option<String> {
     let keys = &rules.keys;
-    let key_of = |source| match source {
+    match source {
+        RoleSource::Pod => Some(keys.role.clone()),
         RoleSource::ServiceAccount => keys.service_account_role.clone(),
         RoleSource::Eks => Some(EKS_ROLE_ANNOTATION.to_owned()),
         RoleSource::Namespace => keys.namespace_role.clone(),
-        RoleSource::Pod | RoleSource::Default => None,
-    };
-    let is_on = |source: &RoleSource| rules.sources.contains(source);
-    Reason::NoRole {
-        key: is_on(&RoleSource::Pod).then(|| keys.role.clone()),
-        elsewhere: RoleSource::ALL
-            .into_iter()
-            .filter(is_on)
-            .filter_map(|source| Some((source, key_of(source)?)))
-            .collect(),
+        RoleSource::Default => None,
     }
 }

@@ -35,7 +35,9 @@ pub(super) fn run(args: AgentArgs) -> Result<ExitCode, Failure> {
 }
 
 /// What the agent may discover on its node has to be given here.
-fn roles(config: &Config) -> anyhow::Result<(Option<podiam_iam::BaseArn>, Option<RoleArn>)> {
+pub(super) fn roles(
+    config: &Config,
+) -> anyhow::Result<(Option<podiam_iam::BaseArn>, Option<RoleArn>)> {
     let base = match &config.roles.base {
         Discoverable::Given(base) => Some(base.clone()),
         Discoverable::Absent => None,

@@ -1,14 +1,17 @@
 //! The command line's root: which command was asked for, and how the process ends. Called by `main` only. What the
 //! commands do is in the modules below, and what the agent does is in `app`.
 //!
-//! Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong; `iam lint` has 3 and 4 of
-//! its own, `migrate` 3.
+//! Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong; `iam lint`, `explain`, `migrate` and
+//! `doctor` have more of their own.
 
 mod admission;
 mod agent;
+mod doctor;
+mod explain;
 mod iam;
 mod intercept;
 mod migrate;
+mod status;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -42,12 +45,20 @@ enum Command {
     #[command(subcommand)]
     Intercept(Box<intercept::Command>),
 
+    /// Show how a running agent and its pods stand: roles, reasons, credentials, requests
+    Status(status::StatusArgs),
+
+    /// Say why a pod has its role and its credentials, or none
+    Explain(Box<explain::ExplainArgs>),
+
     /// Make and check the IAM policies that keep pods apart; asks nothing of AWS
     #[command(subcommand)]
     Iam(Box<iam::Command>),
 
     /// Tell how to get from kube2iam or kiam to podiam, or from there to IRSA or EKS Pod Identity; changes nothing
     Migrate(Box<migrate::MigrateArgs>),
+    /// Look at everything that must be right: AWS, the cluster, the node; changes nothing
+    Doctor(Box<doctor::DoctorArgs>),
 
     /// Print a shell's completions
     Completions {
@@ -61,6 +72,8 @@ enum Failure {
     Configuration(Problems),
     /// What was asked for makes no sense.
     Usage(anyhow::Error),
+    /// It ends with an exit code of the command's own.
+    Coded(u8, anyhow::Error),
     Other(anyhow::Error),
 }
 
@@ -100,8 +113,11 @@ pub fn run(words: Vec<OsString>) -> ExitCode {
         Ok(Command::Agent(args)) => agent::run(*args, program),
         Ok(Command::AdmissionPolicy(args)) => admission::run(*args),
         Ok(Command::Intercept(command)) => intercept::run(*command),
+        Ok(Command::Status(args)) => status::run(&args),
+        Ok(Command::Explain(args)) => explain::run(&args),
         Ok(Command::Iam(command)) => iam::run(&command, said),
         Ok(Command::Migrate(args)) => migrate::run(*args),
+        Ok(Command::Doctor(args)) => doctor::run(*args),
         Ok(Command::Completions { shell }) => completions(shell),
         // Also how --help and --version end: clap knows which of its errors are none.
         Err(error) => error.exit(),
@@ -110,6 +126,7 @@ pub fn run(words: Vec<OsString>) -> ExitCode {
         Ok(code) => return code,
         Err(Failure::Configuration(problems)) => (2, problems.to_string()),
         Err(Failure::Usage(error)) => (2, format!("{error:#}")),
+        Err(Failure::Coded(code, error)) => (code, format!("{error:#}")),
         Err(Failure::Other(error)) => (1, format!("{error:#}")),
     };
     // If nobody listens on stderr, the exit code has to do.

@@ -1,8 +1,10 @@
 //! How the agent's flags are read: clap, with pflag's habits, and a note of where each value came from. Called by
 //! `commands`; what the flags are is in [`super::flags`], what they mean in [`super::validate`].
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 
+use clap::builder::Resettable;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 
@@ -33,6 +35,35 @@ impl AgentArgs {
     /// Whether `--version` was given, in a spelling that means yes.
     pub fn wants_version(&self) -> bool {
         pflag::parse_bool(&self.flags.version) == Some(true)
+    }
+
+    /// Reads the words of an agent elsewhere, without `agent`, with `environment` in place of this process's own.
+    pub fn read(
+        words: Vec<String>,
+        environment: &BTreeMap<String, String>,
+    ) -> Result<Self, clap::Error> {
+        let command = Flags::augment_args(Command::new("agent"))
+            .no_binary_name(true)
+            .args_override_self(true)
+            .mut_args(|arg| pflag_habits(arg).env(Resettable::Reset));
+        let on_command_line = command.clone().try_get_matches_from(&words)?;
+        let mut all = Vec::new();
+        for arg in command.get_arguments() {
+            let Some(flag) = arg.get_long().filter(|flag| *flag != VERSION) else {
+                continue;
+            };
+            let value = environment.get(&environment_variable(flag));
+            let is_given = on_command_line.value_source(arg.get_id().as_str())
+                == Some(ValueSource::CommandLine);
+            if let Some(value) = value
+                && !is_given
+                && !is_nobodys(OsStr::new(value), is_named(arg, PORT))
+            {
+                all.push(format!("--{flag}={value}"));
+            }
+        }
+        all.extend(words);
+        Self::from_arg_matches(&command.try_get_matches_from(all)?)
     }
 }
 

@@ -134,7 +134,7 @@ pub(super) struct ListenFlags {
     pub(super) app_port: String,
 
     /// Port of /metrics, /healthz and /readyz, at --host-ip or at every address; the same as --app-port means the default
-    /// [default: 9181, at --host-ip or at 127.0.0.1]
+    /// [default: 9181, at --host-ip and at 127.0.0.1]
     #[arg(long, value_name = PORT)]
     pub(super) metrics_port: Option<String>,
 
@@ -300,9 +300,10 @@ pub(super) struct SessionFlags {
     #[arg(long, value_name = "NUMBER", default_value = "20", help_heading = PODIAM)]
     pub(super) sts_rate: String,
 
-    /// Calls to STS under way at once, 1 to 1000. 0: no limit
-    #[arg(long, value_name = "NUMBER", default_value = "8", help_heading = PODIAM)]
-    pub(super) sts_concurrency: String,
+    /// Calls to STS under way at once, 1 to 1000; each takes about 0.1 MiB while it lasts. 0: no limit [default: 8, and
+    /// 128 with --sts-rate=0]
+    #[arg(long, value_name = "NUMBER", help_heading = PODIAM)]
+    pub(super) sts_concurrency: Option<String>,
 }
 
 /// How pods' requests reach the agent.

@@ -94,8 +94,11 @@ pub struct Listen {
     pub pods: SocketAddr,
     /// The pods' socket for IPv6: host-ip6 and the same port. `None` without `--host-ip6`.
     pub pods_v6: Option<SocketAddrV6>,
-    /// The admin socket: /healthz, /readyz, /metrics, /debug. Never the pods' port, except that both may be 0.
+    /// The admin socket: /healthz, /readyz, /metrics, /status, /debug. Never the pods' port, except that both may be 0.
     pub admin: SocketAddr,
+    /// The same port of 127.0.0.1, where `podiam status` and `kubectl port-forward` ask. `None` where `admin` is on loopback
+    /// or every address anyway, and for port 0.
+    pub admin_loopback: Option<SocketAddr>,
     /// `--debug`: serve /debug/store on the admin socket.
     pub debug_store: bool,
     /// `--data-workers`: threads that serve pods, 1..=64.
@@ -127,6 +130,8 @@ pub struct ApiAccess {
 pub enum ApiEndpoint {
     /// The pod's own service account.
     InCluster,
+    /// What `kubectl` would use: `$KUBECONFIG`, `~/.kube/config`, else the pod's own service account. Never the agent's.
+    Inferred,
     /// `--kubeconfig`.
     Kubeconfig(PathBuf),
     /// `--api-server` and `--api-token`.
@@ -142,6 +147,7 @@ impl std::fmt::Debug for ApiEndpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::InCluster => f.write_str("InCluster"),
+            Self::Inferred => f.write_str("Inferred"),
             Self::Kubeconfig(path) => f.debug_tuple("Kubeconfig").field(path).finish(),
             Self::Explicit { server, .. } => f
                 .debug_struct("Explicit")
@@ -372,6 +378,21 @@ pub enum IdentityMode {
     Netns,
     /// The link where it is the pod's own, else the namespace.
     Auto,
+}
+
+impl IdentityMode {
+    /// All of them, as the help lists them.
+    pub const ALL: [Self; 4] = [Self::Auto, Self::Interface, Self::Netns, Self::Ip];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Interface => "interface",
+            Self::Netns => "netns",
+            Self::Ip => "ip",
+        }
+    }
 }
 
 /// What the agent proves, and what it does once it is ready.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use futures::FutureExt;
 use prometheus::IntCounter;
 use tokio::runtime::Handle;
@@ -12,7 +13,6 @@ use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::SlotStatus;
 use super::body::Issued;
 use super::budget::Budget;
 use super::dice::Dice;
@@ -22,6 +22,7 @@ use super::outage::Outage;
 use super::queue::Priority;
 use super::schedule;
 use super::state::{Answer, Due, Prompt, Reaction, State, Terms};
+use super::{Failure, Next, SlotStatus};
 use crate::authorize::Grant;
 use crate::clock::Clock;
 use crate::reason::Reason;
@@ -55,6 +56,8 @@ struct Inner {
     engine: Arc<Engine>,
     /// Written by the actor alone, a few times an hour. A reader's lock lasts for one clone of the body.
     state: watch::Sender<State>,
+    /// How the last call failed; written just before the state that follows from it.
+    failure: ArcSwapOption<Failure>,
     /// A pod asks and has got nothing.
     demand: Notify,
     /// What was refused may be granted now.
@@ -63,6 +66,8 @@ struct Inner {
     waiters: AtomicUsize,
     /// The next call is wanted and has not begun.
     queued: AtomicBool,
+    /// The next call is wanted and has not ended.
+    asking: AtomicBool,
 }
 
 /// A call that has ended.
@@ -81,10 +86,12 @@ impl Slot {
             grant,
             engine,
             state: watch::Sender::new(State::Pending),
+            failure: ArcSwapOption::empty(),
             demand: Notify::new(),
             change: Notify::new(),
             waiters: AtomicUsize::new(0),
             queued: AtomicBool::new(true),
+            asking: AtomicBool::new(true),
         });
         let actor = runtime.spawn(Arc::clone(&inner).run()).abort_handle();
         Self { inner, hits, actor }
@@ -140,13 +147,27 @@ impl Slot {
     }
 
     pub(super) fn status(&self) -> SlotStatus {
-        let state = self.inner.state.borrow();
+        let inner = &*self.inner;
+        let state = inner.state.borrow();
+        let now = Now::of(&inner.engine.clock);
         SlotStatus {
-            grant: Arc::clone(&self.inner.grant),
+            grant: Arc::clone(&inner.grant),
             state: state.name(),
             obtained_at: state.obtained_at(),
             expires_at: state.expires_at(),
-            valid: state.valid(Now::of(&self.inner.engine.clock)).is_some(),
+            valid: state.valid(now).is_some(),
+            asking: inner.asking.load(Ordering::Relaxed),
+            queued: inner.queued.load(Ordering::Relaxed),
+            access_key_id: state.held().map(|held| held.access_key_id().to_owned()),
+            failure: state.failure(),
+            next: state
+                .due(now)
+                .filter(|_| !inner.asking.load(Ordering::Relaxed))
+                .map(|due| match due {
+                    Due::At(moment) => Next::At(moment.wall()),
+                    Due::OnDemandAfter(moment) => Next::OnDemandAfter(moment.wall()),
+                }),
+            last_error: inner.failure.load_full(),
         }
     }
 }
@@ -230,11 +251,19 @@ impl Inner {
             now,
             self.engine.dice.throw(),
         );
+        let failure = accepted.err().map(|error| Failure {
+            at: self.engine.clock.now(),
+            error,
+            in_a_row: *failures,
+        });
+        self.failure.store(failure.map(Arc::new));
         self.state.send_replace(next);
+        self.asking.store(false, Ordering::Relaxed);
     }
 
     /// One call, when the budget allows it. A request that comes to wait for it meanwhile moves it up.
     async fn ask(&self) -> Finished {
+        self.asking.store(true, Ordering::Relaxed);
         self.queued.store(true, Ordering::Relaxed);
         let joined = Instant::now();
         let mut priority = self.priority();

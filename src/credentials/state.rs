@@ -91,6 +91,13 @@ pub struct Terms {
     pub error_ttl: Duration,
 }
 
+impl Held {
+    /// Whose secrets it holds, as `CloudTrail` shows it.
+    pub(super) fn access_key_id(&self) -> &str {
+        &self.issued.access_key_id
+    }
+}
+
 impl State {
     /// All that [`State::name`] can say.
     pub(super) const NAMES: [&'static str; 4] = ["pending", "ready", "refused", "unavailable"];
@@ -129,6 +136,15 @@ impl State {
     /// When the credentials expire; also after they have.
     pub(super) fn expires_at(&self) -> Option<Timestamp> {
         Some(self.held()?.expires.wall())
+    }
+
+    /// Why the last call brought nothing.
+    pub(super) fn failure(&self) -> Option<Reason> {
+        match self {
+            Self::Pending | Self::Ready { .. } => None,
+            Self::Refused { .. } => Some(Reason::StsRefused),
+            Self::Unavailable { reason, .. } => Some(reason.clone()),
+        }
     }
 
     /// When the session that is held was asked for.

@@ -86,9 +86,9 @@ mod tests {
             |rates: &mut Rates, pod, now| (0..100).filter(|_| rates.admit(&uid(pod), now)).count();
         assert_eq!(told(&mut rates, 1, start), 5);
         assert_eq!(told(&mut rates, 1, start + Duration::from_secs(299)), 0);
-        assert_eq!(told(&mut rates, 1, start + Duration::from_secs(300)), 1);
-        assert_eq!(told(&mut rates, 2, start + Duration::from_secs(300)), 5);
-        assert_eq!(told(&mut rates, 1, start + Duration::from_secs(86_400)), 5);
+        assert_eq!(told(&mut rates, 1, start + Duration::from_mins(5)), 1);
+        assert_eq!(told(&mut rates, 2, start + Duration::from_mins(5)), 5);
+        assert_eq!(told(&mut rates, 1, start + Duration::from_hours(24)), 5);
     }
 
     #[test]

@@ -48,14 +48,15 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Of an accepted connection. IPv4-mapped addresses are given as IPv4.
-    pub fn of(stream: &TcpStream, peer: SocketAddr) -> io::Result<Self> {
-        Ok(Self {
+    /// Of a connection that was accepted at `local`, by a listener that
+    /// [asked for interfaces](podiam_intercept::connection::ask_for_interfaces). IPv4-mapped addresses are given as IPv4.
+    pub fn of(stream: &TcpStream, peer: SocketAddr, local: SocketAddr) -> Self {
+        Self {
             peer: canonical(peer),
-            local: canonical(stream.local_addr()?),
-            original: original_destination(stream).ok(),
-            interface: ingress_interface(stream).ok(),
-        })
+            local: canonical(local),
+            original: original_destination(stream, local.ip()).ok(),
+            interface: ingress_interface(stream, local.ip()).ok(),
+        }
     }
 
     /// Where the client's own socket is connected to.
@@ -141,6 +142,31 @@ impl Identity {
                 // The second arm cannot be: the sender lives as long as this does.
                 Err(_) | Ok(Err(_)) => return Err(Reason::IdentityPending),
             }
+        }
+    }
+
+    /// By what the pod's connections are known to be its own, `link`, `namespace` or `address` alone; `None` while that is
+    /// not known, and where nothing tells.
+    pub fn known_by(&self, pod: &PodUid) -> Option<&'static str> {
+        if self.mode == IdentityMode::Ip {
+            return Some("address");
+        }
+        let places = self.places.load();
+        let place = places.get(pod)?;
+        let has_link = !place.links.is_empty()
+            || place
+                .origin
+                .get()
+                .is_some_and(|origin| origin.is_one_pods && !place.is_shared);
+        match self.mode {
+            IdentityMode::Interface | IdentityMode::Auto if has_link => Some("link"),
+            IdentityMode::Netns | IdentityMode::Auto if !place.homes.is_empty() => {
+                Some("namespace")
+            }
+            IdentityMode::Interface | IdentityMode::Auto if self.allow_shared_bridge => {
+                Some("address")
+            }
+            _ => None,
         }
     }
 

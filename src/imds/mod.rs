@@ -129,6 +129,9 @@ impl Imds {
         };
         let outcome = self.respond(connection, &ask, &mut trail).await;
         let took = started.elapsed();
+        if let Some(pod) = &trail.pod {
+            pod.mark.count(matches!(outcome, Err(Refusal::Denied(_))));
+        }
         let (reply, code) = match outcome {
             Ok(reply) => (reply, None),
             Err(refusal) => {

@@ -1,6 +1,6 @@
-//! The time that a request's headers may take, apart from the time that a connection may be idle. hyper has one timer
-//! for both, which starts when it begins to wait; it keeps the longer one. This stream keeps the shorter: it fails when
-//! the service has not been called within the limit of the first byte.
+//! How long a client may take: to send a request's headers, and to send nothing between two requests. hyper has one timer
+//! for both and arms it anew for every request; this stream keeps one alarm for as long as a connection lasts, which
+//! looks when it rings whether it is time yet. Reading fails when it is.
 //!
 //! The start of a request that came in one segment with the end of the one before goes unseen until its next byte. It
 //! is then closed like an idle connection, which costs no more.
@@ -9,7 +9,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -31,28 +31,38 @@ impl Pending {
 
     /// True where it is news.
     fn begin(&self) -> bool {
-        !self.0.swap(true, Ordering::Relaxed)
+        // One task owns both ends: nothing comes between the look and the touch.
+        !self.is_on() && !self.0.swap(true, Ordering::Relaxed)
     }
 }
 
-/// A connection whose client must be prompt: reading fails with [`io::ErrorKind::TimedOut`] when a request takes longer
-/// than the limit. A new connection counts as a request that has begun.
+/// How long a client may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// For a request's headers, from their first byte or from the connection's start on.
+    pub(super) headers: Duration,
+    /// From the start of one request to the next.
+    pub(super) idle: Duration,
+}
+
+/// A connection whose client must be prompt: reading fails with [`io::ErrorKind::TimedOut`] when it is not. A new
+/// connection counts as a request that has begun. Belongs to one task, which the alarm wakes.
 #[derive(Debug)]
 pub(super) struct PromptStream<S> {
     stream: S,
-    limit: Duration,
+    patience: Patience,
     pending: Pending,
     began: Instant,
-    /// Armed only when a request did not come in one piece.
+    /// Made when there is first something to wait for.
     alarm: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> PromptStream<S> {
     /// Wraps a new connection.
-    pub(super) fn new(stream: S, limit: Duration) -> Self {
+    pub(super) fn new(stream: S, patience: Patience) -> Self {
         Self {
             stream,
-            limit,
+            patience,
             pending: Pending(Arc::new(AtomicBool::new(true))),
             began: Instant::now(),
             alarm: None,
@@ -64,14 +74,28 @@ impl<S> PromptStream<S> {
         self.pending.clone()
     }
 
+    /// There is nothing to read. An alarm that is set to the right time or an earlier one is left alone.
     fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        let due = self.began + self.limit;
+        let patience = if self.pending.is_on() {
+            self.patience.headers
+        } else {
+            self.patience.idle
+        };
+        let due = self.began + patience;
+        if let Some(alarm) = &self.alarm
+            && alarm.deadline() <= due
+            && !alarm.is_elapsed()
+        {
+            return Poll::Pending;
+        }
         let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(due)));
         if alarm.deadline() != due {
             alarm.as_mut().reset(due);
         }
-        ready!(alarm.as_mut().poll(cx));
-        Poll::Ready(io::ErrorKind::TimedOut.into())
+        alarm
+            .as_mut()
+            .poll(cx)
+            .map(|()| io::ErrorKind::TimedOut.into())
     }
 }
 
@@ -90,8 +114,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for PromptStream<S> {
                 }
                 read
             }
-            Poll::Pending if self.pending.is_on() => self.poll_alarm(cx).map(Err),
-            _ => read,
+            Poll::Pending => self.poll_alarm(cx).map(Err),
+            Poll::Ready(_) => read,
         }
     }
 }
@@ -134,10 +158,17 @@ mod tests {
     use super::*;
 
     const LIMIT: Duration = Duration::from_secs(5);
+    const IDLE: Duration = Duration::from_secs(60);
 
     fn pair() -> (PromptStream<DuplexStream>, Pending, DuplexStream) {
         let (near, far) = duplex(64);
-        let stream = PromptStream::new(near, LIMIT);
+        let stream = PromptStream::new(
+            near,
+            Patience {
+                headers: LIMIT,
+                idle: IDLE,
+            },
+        );
         let pending = stream.pending();
         (stream, pending, far)
     }
@@ -179,10 +210,23 @@ mod tests {
             stream.read_u8().await.unwrap();
             pending.end();
             let idle = timeout(LIMIT * 10, stream.read_u8()).await;
-            assert!(idle.is_err(), "an idle connection is not its business");
+            assert!(idle.is_err(), "it may be idle for longer");
         }
         far.write_all(b"r").await.unwrap();
         stream.read_u8().await.unwrap();
+        assert!(timed_out_after(&mut stream).await.abs_diff(LIMIT) < Duration::from_millis(5));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_connection_is_given_up_counted_from_its_last_request() {
+        let (mut stream, pending, mut far) = pair();
+        for _ in 0..5 {
+            far.write_all(b"r").await.unwrap();
+            stream.read_u8().await.unwrap();
+            pending.end();
+            let idle = timeout(IDLE - LIMIT, stream.read_u8()).await;
+            assert!(idle.is_err(), "each request begins the count anew");
+        }
         assert!(timed_out_after(&mut stream).await.abs_diff(LIMIT) < Duration::from_millis(5));
     }
 }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use crate::reason::Reason;
 use crate::workload::{Namespace, PodUid, RoleSource, ServiceAccount, Surroundings, Workload};
 
-pub use mark::Mark;
+pub use mark::{Counts, Mark};
 pub use reader::Reader;
 pub use snapshot::{Entry, Lookup, Snapshot};
 

@@ -21,7 +21,7 @@ pub struct Entry<G> {
     pub decision: Decision<G>,
     /// How that came about.
     pub basis: Basis,
-    /// What of the decision the pod has been given last; for those who give.
+    /// What of the decision the pod has been given last, and how often it has asked; for those who give.
     pub mark: Mark,
 }
 
@@ -111,7 +111,7 @@ impl<G> Snapshot<G> {
     }
 
     /// What is known around a pod.
-    pub(super) fn around(&self, pod: &Workload) -> Surroundings<'_> {
+    pub fn around(&self, pod: &Workload) -> Surroundings<'_> {
         let account = super::account_of(pod);
         Surroundings {
             namespace: self.namespaces.get(&pod.namespace),

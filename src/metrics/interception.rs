@@ -1,5 +1,6 @@
 //! The families of interception: how the rules stand, and what the self-test found.
 
+use prometheus::core::Collector;
 use prometheus::{IntCounter, IntGauge, IntGaugeVec, Opts};
 
 use super::register;
@@ -47,8 +48,47 @@ impl InterceptionMetrics {
         self.intact.set(i64::from(intact));
     }
 
+    /// Whether they are, as far as was reported.
+    pub fn is_intact(&self) -> bool {
+        self.intact.get() == 1
+    }
+
+    /// How often they were repaired.
+    pub fn repairs(&self) -> u64 {
+        self.repairs.get()
+    }
+
+    /// What the self-test found last; `None` before it has found anything.
+    pub fn state(&self) -> Option<String> {
+        let families = self.states.collect();
+        let states = families
+            .iter()
+            .flat_map(prometheus::proto::MetricFamily::get_metric);
+        let mut holding = states.filter(|state| state.get_gauge().get_value() > 0.0);
+        let label = holding.next()?.get_label().first()?;
+        Some(label.value().to_owned())
+    }
+
     /// Rules that others had changed were repaired.
     pub fn repaired(&self) {
         self.repairs.inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_reported_can_be_read_again() {
+        let metrics = InterceptionMetrics::new(&Registry::default()).unwrap();
+        assert_eq!((metrics.is_intact(), metrics.state()), (false, None));
+        metrics.set_intact(true);
+        metrics.repaired();
+        for state in ["closed", "intercepted"] {
+            metrics.set_state(state, &["intercepted", "closed"]);
+            assert_eq!(metrics.state().as_deref(), Some(state));
+        }
+        assert_eq!((metrics.is_intact(), metrics.repairs()), (true, 1));
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use prometheus::core::Collector;
-use prometheus::proto::MetricType;
+use prometheus::proto::{MetricFamily, MetricType};
 
 /// One family of metrics, as it was registered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ impl Registry {
     ) -> Result<(), prometheus::Error> {
         self.inner.register(Box::new(family.clone()))?;
         // A family of labels has its type also while it has no series.
-        let kind = match family.collect().first().map(|it| it.get_field_type()) {
+        let kind = match family.collect().first().map(MetricFamily::get_field_type) {
             Some(MetricType::COUNTER) => "counter",
             Some(MetricType::HISTOGRAM) => "histogram",
             _ => "gauge",
@@ -59,7 +59,7 @@ impl Registry {
     }
 
     /// What they say now.
-    pub(super) fn gather(&self) -> Vec<prometheus::proto::MetricFamily> {
+    pub(super) fn gather(&self) -> Vec<MetricFamily> {
         self.inner.gather()
     }
 }

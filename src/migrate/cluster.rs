@@ -25,7 +25,7 @@ const LISTS: [&str; 6] = [
     "/api/v1/namespaces",
     "/api/v1/pods",
 ];
-/// Between a Deployment and its pods, a CronJob and its own.
+/// What stands between a controller of controllers and its pods.
 const BETWEEN: [&str; 2] = ["/apis/apps/v1/replicasets", "/apis/batch/v1/jobs"];
 
 /// Why a cluster cannot be read.
@@ -92,10 +92,8 @@ impl Input {
                     path: path.to_owned(),
                     source,
                 })?;
-            next = list["metadata"]["continue"]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned();
+            let token = list["metadata"]["continue"].as_str();
+            next = token.map(str::to_owned).unwrap_or_default();
             self.add(path, list);
             if next.is_empty() {
                 return Ok(());

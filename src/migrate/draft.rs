@@ -165,7 +165,7 @@ impl Draft {
     /// Puts podiam beside the old agent, on ports that nobody has.
     pub(super) fn place_beside(&mut self, old_metrics: Option<u16>) {
         let taken = [Some(self.old.port), old_metrics, Some(METRICS_PORT)];
-        let free = |from: u16| (from..).find(|port| !taken.contains(&Some(*port)));
+        let free = |from: u16| (from..=u16::MAX).find(|port| !taken.contains(&Some(*port)));
         let port = free(PORT + 1).unwrap_or(PORT + 1);
         self.values
             .insert("host".to_owned(), json!({ "port": port }));

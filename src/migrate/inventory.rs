@@ -181,7 +181,7 @@ impl Inventory {
         });
     }
 
-    /// A pod, a ReplicaSet or a Job says nothing more than its controller, where that was read too; and pods that run an
+    /// A pod, a `ReplicaSet` or a `Job` says nothing more than its controller, where that was read too; and pods that run an
     /// installation less than its controller.
     fn drop_pods_of_controllers(&mut self, input: &Input) {
         let controllers: BTreeSet<(String, String, String)> = input

@@ -47,8 +47,7 @@ pub(super) fn judge(
         changes.push(Change::note("podiam's parser", notice.clone()));
     }
     let base = match (&config.roles.base, base) {
-        (_, Some(base)) => Some(base.clone()),
-        (Discoverable::Given(base), None) => Some(base.clone()),
+        (Discoverable::Given(base), _) | (_, Some(base)) => Some(base.clone()),
         (Discoverable::Discover, None) => {
             changes.push(Change::first(
                 "the base ARN",

@@ -147,7 +147,7 @@ fn flag(draft: &mut Draft, name: &str, text: &str, metrics: &mut Option<u16>) {
         "port" => draft.old.port = text.parse().unwrap_or(draft.old.port),
         "prometheus-listen-addr" => *metrics = text.rsplit(':').next().and_then(|port| port.parse().ok()),
         "host-interface" => {
-            draft.old.interface = text.to_owned();
+            text.clone_into(&mut draft.old.interface);
             draft.change(Change::note(
                 format!("interface {text}"),
                 "is left out: podiam intercepts every interface, and what it does not intercept it refuses",

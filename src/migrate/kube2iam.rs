@@ -87,13 +87,9 @@ fn of_values(draft: &mut Draft, values: &Value, metrics: &mut Option<u16>) {
     if let Some(port) = port(&host["port"]) {
         draft.old.port = port;
     }
-    if let Some(interface) = host["interface"]
-        .as_str()
-        .filter(|interface| !interface.is_empty())
-    {
-        if !values["extraArgs"]["host-interface"].is_string() {
-            interfaces(draft, interface);
-        }
+    let interface = host["interface"].as_str().unwrap_or_default();
+    if !interface.is_empty() && !values["extraArgs"]["host-interface"].is_string() {
+        interfaces(draft, interface);
     }
     draft.old.iptables |= host["iptables"] == true;
     if !host["ip"].is_null() && host["ip"] != "$(HOST_IP)" {
@@ -172,7 +168,7 @@ fn flag(draft: &mut Draft, name: &str, value: Option<String>, metrics: &mut Opti
 }
 
 fn interfaces(draft: &mut Draft, interface: &str) {
-    draft.old.interface = interface.to_owned();
+    interface.clone_into(&mut draft.old.interface);
     draft.change(Change::note(
         format!("host.interface: {interface}"),
         "is left out: podiam intercepts every interface, and what it does not intercept it refuses, so that a wrong name \
@@ -190,18 +186,12 @@ fn prometheus(draft: &mut Draft, prometheus: &Value, metrics: &mut Option<u16>) 
             kept.insert(part.to_owned(), prometheus[part].clone());
         }
     }
-    let annotations = &mut kept
+    // Prometheus would look at the old port.
+    if let Some(port) = kept
         .get_mut("service")
-        .map(|service| service["annotations"].take());
-    if let (Some(annotations), Some(service)) = (annotations, kept.get_mut("service")) {
-        if annotations.get("prometheus.io/port").is_some() {
-            annotations["prometheus.io/port"] = "9181".into();
-        }
-        service["annotations"] = if annotations.is_object() {
-            annotations.take()
-        } else {
-            json!({})
-        };
+        .and_then(|service| service.pointer_mut("/annotations/prometheus.io~1port"))
+    {
+        *port = "9181".into();
     }
     if !kept.is_empty() {
         draft.values.insert("prometheus".to_owned(), kept.into());

@@ -137,10 +137,8 @@ fn every_node(old: &str, image: &str) -> Step {
 fn remove(old: &str, state: &Old, metrics: u64) -> Step {
     Step {
         title: format!("Take {old} away"),
-        why: format!(
-            "Nobody asks it any more. Whatever it does to its own rule as it ends, podiam's are in a table that iptables' \
-             programs do not show, and stay. (With intercept.mode=iptables they are not: keep nftables until this is done.)"
-        ),
+        why: "Nobody asks it any more. Whatever it does to its own rule as it ends, podiam's are in a table that iptables' \
+             programs do not show, and stay. (With intercept.mode=iptables they are not: keep nftables until this is done.)".to_owned(),
         commands: state.remove.clone(),
         check: vec![
             format!("curl \"http://$HOST_IP:{metrics}/readyz\"   # on each node"),

@@ -16,7 +16,7 @@ use crate::metrics::Metrics;
 
 pub use proof::{NoRandom, Nonce, Prover};
 
-use verdict::{Finding, Verdict};
+pub(crate) use verdict::{Finding, Verdict};
 
 /// Between two tests while pods' requests do not get here.
 const WHEN_WRONG: Duration = Duration::from_secs(1);
@@ -36,6 +36,23 @@ pub struct Setup {
     pub is_shared: Arc<dyn Fn() -> bool + Send + Sync>,
     /// Between two tests. While requests do not get here, a second at most.
     pub interval: Duration,
+}
+
+/// Looks once, for who is no agent: from the namespaces of pods alone, and with the answer of any agent. Blocks for a few
+/// seconds at most; makes nothing on the node.
+pub(crate) fn look(
+    targets: Vec<SocketAddr>,
+    is_pod: Arc<dyn Fn(IpAddr) -> bool + Send + Sync>,
+) -> Result<Verdict, NoRandom> {
+    let setup = Setup {
+        prover: Arc::new(Prover::new()?),
+        targets,
+        is_pod,
+        covers_own: false,
+        is_shared: Arc::new(|| true),
+        interval: Duration::ZERO,
+    };
+    Ok(probe::look(&setup))
 }
 
 /// Tests for ever. The caller has seen to it that the port listens and the rules are written.

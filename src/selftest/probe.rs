@@ -24,11 +24,17 @@ const NEEDS: &str = "the self-test needs CAP_SYS_ADMIN (with hostPID: true and C
 
 /// One test: of each address that pods ask.
 pub(super) fn test(setup: &Setup) -> Verdict {
-    let verdicts = setup.targets.iter().map(|target| test_at(setup, *target));
-    Verdict::worst(verdicts)
+    let all = setup.targets.iter();
+    Verdict::worst(all.map(|target| test_at(setup, *target, true)))
 }
 
-fn test_at(setup: &Setup, target: SocketAddr) -> Verdict {
+/// The same from pods' namespaces alone: nothing is made on the node.
+pub(super) fn look(setup: &Setup) -> Verdict {
+    let all = setup.targets.iter();
+    Verdict::worst(all.map(|target| test_at(setup, *target, false)))
+}
+
+fn test_at(setup: &Setup, target: SocketAddr, may_make: bool) -> Verdict {
     let mut asked = Vec::new();
     let is_one = |address: IpAddr| address.is_ipv4() == target.is_ipv4() && (setup.is_pod)(address);
     let pods = match probe::pods(PODS, is_one) {
@@ -39,10 +45,8 @@ fn test_at(setup: &Setup, target: SocketAddr) -> Verdict {
         let connection = pod.connect(target, PATIENCE);
         asked.push(ask(setup, target, (Place::Pod, pod.address()), connection));
     }
-    if asked
-        .iter()
-        .all(|one| matches!(one.answer, Answer::Nothing(_)))
-    {
+    let is_answered = |one: &Asked| !matches!(one.answer, Answer::Nothing(_));
+    if may_make && !asked.iter().any(is_answered) {
         match own(setup, target) {
             Ok(own) => {
                 let from = Place::Own {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 /// What the self-test found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Finding {
+pub(crate) enum Finding {
     /// The question came here.
     Intercepted,
     /// Somebody else answered it: pods ask the real metadata service, or another program.
@@ -32,9 +32,9 @@ impl Finding {
 
 /// What was found, and one line about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Verdict {
-    pub(super) finding: Finding,
-    pub(super) detail: String,
+pub(crate) struct Verdict {
+    pub(crate) finding: Finding,
+    pub(crate) detail: String,
 }
 
 /// Where a question was asked from.

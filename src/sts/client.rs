@@ -58,6 +58,8 @@ pub struct Settings {
     /// `host` or `host:port` of the real metadata service, where it is not AWS's own address: the node's credentials
     /// and region are asked there. `None`: the SDK's setting, and its default.
     pub metadata_address: Option<String>,
+    /// The profile of the shared AWS files, where it is not the SDK's choice (`AWS_PROFILE`, `default`).
+    pub profile: Option<String>,
 }
 
 /// STS. Nothing is read or sent before the first call, so that it can be made before the network is there.
@@ -218,7 +220,7 @@ impl Connection {
 }
 
 /// Reads the SDK's configuration: environment, profile, and the metadata service where the region comes from there.
-async fn load(settings: &Settings) -> Result<SdkConfig, StsError> {
+pub(crate) async fn load(settings: &Settings) -> Result<SdkConfig, StsError> {
     let http = http_client();
     let provider = ProviderConfig::without_region().with_http_client(http.clone());
     let mut metadata = imds::Client::builder()
@@ -239,7 +241,7 @@ async fn load(settings: &Settings) -> Result<SdkConfig, StsError> {
 
     let region = RegionProviderChain::first_try(settings.region.clone().map(Region::new))
         .or_else(EnvironmentVariableRegionProvider::new())
-        .or_else(ProfileFileRegionProvider::new())
+        .or_else(profile_region(settings))
         .or_else(
             ImdsRegionProvider::builder()
                 .configure(&provider)
@@ -257,20 +259,31 @@ async fn load(settings: &Settings) -> Result<SdkConfig, StsError> {
         })?;
 
     let base = base(http, region.clone()).await;
-    let node_credentials = DefaultCredentialsChain::builder()
+    let mut node_credentials = DefaultCredentialsChain::builder()
         .region(region)
         .imds_client(metadata)
         .configure(
             provider
                 .with_use_fips(base.use_fips())
                 .with_use_dual_stack(base.use_dual_stack()),
-        )
-        .build()
-        .await;
+        );
+    if let Some(profile) = &settings.profile {
+        node_credentials = node_credentials.profile_name(profile);
+    }
+    let node_credentials = node_credentials.build().await;
     Ok(base
         .into_builder()
         .credentials_provider(SharedCredentialsProvider::new(node_credentials))
         .build())
+}
+
+fn profile_region(settings: &Settings) -> ProfileFileRegionProvider {
+    match &settings.profile {
+        Some(profile) => ProfileFileRegionProvider::builder()
+            .profile_name(profile)
+            .build(),
+        None => ProfileFileRegionProvider::new(),
+    }
 }
 
 /// All of the configuration but the node's credentials.

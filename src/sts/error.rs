@@ -161,7 +161,7 @@ impl StsError {
     }
 
     /// The answer was a success and cannot be used.
-    pub(super) fn malformed(message: impl Into<String>) -> Self {
+    pub(crate) fn malformed(message: impl Into<String>) -> Self {
         Self::transient(
             "MalformedResponse",
             message,
@@ -179,7 +179,7 @@ impl StsError {
     }
 
     /// Sorts what the SDK returned.
-    pub(super) fn sort<E, R>(error: &SdkError<E, R>) -> Self
+    pub(crate) fn sort<E, R>(error: &SdkError<E, R>) -> Self
     where
         E: ProvideErrorMetadata + Error + 'static,
         R: HttpStatus + std::fmt::Debug + 'static,
@@ -247,6 +247,12 @@ impl StsError {
         }
     }
 
+    /// As STS answers it with 400, for tests of what an error means.
+    #[cfg(test)]
+    pub(crate) fn of_code(code: &str, message: &str) -> Self {
+        Self::answered(Some(code), message.to_owned(), 400)
+    }
+
     /// Whether the node's own credentials must be fetched anew before the next call.
     pub(super) fn blames_node_credentials(&self) -> bool {
         NODE_CREDENTIALS.contains(&self.code)
@@ -254,7 +260,7 @@ impl StsError {
 }
 
 /// A response's status, of the SDK's type and of the tests'.
-pub(super) trait HttpStatus {
+pub(crate) trait HttpStatus {
     fn http_status(&self) -> u16;
 }
 

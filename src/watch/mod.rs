@@ -8,6 +8,7 @@ mod claims;
 mod files;
 #[cfg(test)]
 mod harness;
+mod inquiry;
 mod kubernetes;
 mod objects;
 mod runtime;
@@ -23,9 +24,10 @@ use tokio::sync::{mpsc, watch};
 use crate::clock::Clock;
 use crate::config::{ApiAccess, PodSource};
 use crate::index::{Event, Index};
-use crate::workload::AnnotationKeys;
+use crate::workload::{AnnotationKeys, Namespace, ServiceAccount, Workload};
 
 pub(crate) use files::Notices;
+pub use inquiry::{Candidate, Inquiry, InquiryError};
 pub use runtime::Runtime;
 pub use status::{MAX_VIEW_AGE, Resource, SourceStatus, SyncState, View};
 
@@ -66,6 +68,24 @@ pub struct Local<'a> {
     pub name: Option<&'a str>,
     /// What tells pods' addresses beside the Kubernetes API.
     pub runtime: Option<Runtime>,
+}
+
+/// What a cluster has of everything that the agent would watch.
+#[derive(Debug, Default)]
+pub(crate) struct Survey {
+    pub(crate) pods: Vec<Workload>,
+    pub(crate) namespaces: Vec<Namespace>,
+    pub(crate) accounts: Vec<ServiceAccount>,
+}
+
+/// Lists everything once, without following it.
+pub(crate) async fn survey(client: &Client, keys: &AnnotationKeys) -> Result<Survey, kube::Error> {
+    let (pods, namespaces, accounts) = kubernetes::list(client, keys).await?;
+    Ok(Survey {
+        pods,
+        namespaces,
+        accounts,
+    })
 }
 
 /// Follows `source` until the future is dropped: folds every change into `index` and tells `status` how it stands.

@@ -38,6 +38,11 @@ fn each_capability_and_each_folder_of_the_node_is_there_only_for_what_needs_it()
             &["/var/lib/podiam", "/run/xtables.lock"],
         ),
         (
+            json!({"criSocket": "/run/containerd/containerd.sock"}),
+            &["NET_ADMIN"],
+            &["/run/containerd", "/var/lib/podiam"],
+        ),
+        (
             json!({"selfTest": {"enabled": true}}),
             &["NET_ADMIN", "SYS_ADMIN"],
             &["/run/netns", "/var/lib/podiam"],

@@ -11,6 +11,7 @@ mod chart;
 mod hardening;
 mod kube2iam;
 mod objects;
+mod optional;
 mod permissions;
 mod prometheus;
 mod queries;

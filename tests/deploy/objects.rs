@@ -20,11 +20,20 @@ async fn apply(client: &Client, object: &Value, really: bool) -> Result<(), kube
         &serde_json::from_value::<kube::core::TypeMeta>(object.clone()).unwrap(),
     )
     .unwrap();
-    let resource = ApiResource::from_gvk(&gvk);
+    let resource = match gvk.kind.as_str() {
+        // A kind that is its own plural.
+        "SecurityContextConstraints" => {
+            ApiResource::from_gvk_with_plural(&gvk, "securitycontextconstraints")
+        }
+        _ => ApiResource::from_gvk(&gvk),
+    };
     let cluster_wide = [
         "ClusterRole",
         "ClusterRoleBinding",
         "CustomResourceDefinition",
+        "SecurityContextConstraints",
+        "ValidatingAdmissionPolicy",
+        "ValidatingAdmissionPolicyBinding",
     ];
     let api: Api<DynamicObject> = if cluster_wide.contains(&gvk.kind.as_str()) {
         Api::all_with(client.clone(), &resource)
@@ -76,6 +85,9 @@ async fn every_object_of_every_kind_of_installation_is_accepted_by_the_api_serve
         "prometheus": {"serviceMonitor": {"enabled": true, "namespace": "monitoring"}},
         "prometheusRule": {"enabled": true, "labels": {"release": "prometheus"}},
         "grafanaDashboard": {"enabled": true, "namespace": "monitoring"},
+        "openshift": {"scc": true},
+        "admissionPolicy": {"manifest": crate::optional::printed_policy(&["--namespace-restrictions"])},
+        "uninstall": {"nodes": "open", "confirm": chart::RELEASE},
     });
     for values in [
         json!({}),

@@ -183,6 +183,25 @@ fn a_startup_taint_is_tolerated_told_to_the_agent_and_the_only_right_on_nodes() 
 }
 
 #[test]
+fn the_runtimes_socket_is_told_to_the_agent_and_the_right_to_events_goes_with_them() {
+    let socket = "/run/crio/crio.sock";
+    let rendered = render(&json!({"criSocket": socket}));
+    assert!(
+        rendered
+            .args()
+            .contains(&"--cri-socket=/run/crio/crio.sock")
+    );
+    let may_write = |values: serde_json::Value| {
+        let rules = render(&values).only("ClusterRole")["rules"].to_string();
+        rules.contains("events.k8s.io")
+    };
+    assert!(may_write(json!({})));
+    assert!(may_write(json!({"extraArgs": {"events": "true"}})));
+    assert!(!may_write(json!({"extraArgs": {"events": "false"}})));
+    assert!(!may_write(json!({"extraEnv": {"PODIAM_EVENTS": "0"}})));
+}
+
+#[test]
 fn an_address_of_the_users_own_is_where_the_probes_ask() {
     let rendered = render(&json!({"host": {"ip": "10.0.0.7"}}));
     assert!(rendered.args().contains(&"--host-ip=10.0.0.7"));

@@ -128,6 +128,70 @@ async fn a_forbidden_role_is_refused_at_kubectl_apply_in_the_agents_words() {
     }
 }
 
+/// Patterns of one namespace, and roles that a regular expression of the same letters would match.
+const LITERAL: [(&str, &str, bool); 14] = [
+    ("a.p", "a.p", true),
+    ("a.p", "axp", false),
+    ("b+p", "b+p", true),
+    ("b+p", "bbp", false),
+    ("c[xy]p", "cxp", false),
+    ("d|e", "d", false),
+    ("d|e", "e", false),
+    ("f(g)?", "fg", false),
+    ("h{1}", "h", false),
+    // Written as JSON writes a backslash.
+    (r"i\\.p", "i.p", false),
+    (r"k\\w", "kx", false),
+    ("l$", "l", false),
+    ("^m", "m", false),
+    ("n*p", "n/any.thing/p", true),
+];
+
+#[tokio::test]
+async fn a_pattern_is_literal_but_for_its_stars_at_admission_as_in_the_agent() {
+    let cluster = Cluster::shared().await;
+    let client = cluster.client().await;
+    let name = "admission-literal";
+    let quoted: Vec<String> = LITERAL.iter().map(|row| format!("\"{}\"", row.0)).collect();
+    let list = format!("[{}]", quoted.join(","));
+    namespace(&client, name, name, &[(ALLOWED_ROLES, &list)]).await;
+    let base = format!("--base-role-arn={BASE}");
+    let (code, objects, errors) = printed(&[&base, "--namespace-restrictions"]);
+    assert_eq!((code, errors.as_str()), (0, ""));
+    apply(&client, name, &objects).await;
+    in_force(&client, name).await;
+
+    let manifests = tempfile::tempdir().unwrap();
+    let namespace = json!({"kind": "Namespace", "metadata": {"name": name, "annotations": {ALLOWED_ROLES: list}}});
+    let pods = LITERAL.iter().enumerate().map(|(number, (_, role, _))| {
+        json!({
+            "kind": "Pod",
+            "metadata": {"name": format!("p{number}"), "namespace": name, "annotations": {ROLE: role}},
+            "status": {"podIP": format!("127.0.2.{}", 140 + number)},
+        })
+    });
+    let items: Vec<Value> = [namespace].into_iter().chain(pods).collect();
+    std::fs::write(
+        manifests.path().join("pods.json"),
+        json!({"kind": "List", "items": items}).to_string(),
+    )
+    .unwrap();
+    let workloads = format!("--workloads={}", manifests.path().display());
+    let agent = Agent::start(
+        "http://127.0.0.1:9",
+        &[&workloads, "--namespace-restrictions"],
+    );
+    agent.ready().await;
+    for (number, (pattern, role, allowed)) in LITERAL.iter().enumerate() {
+        let row = format!("{pattern} and {role}");
+        let admitted = admitted(&client, name, &[(ROLE, role)]).await;
+        assert_eq!(admitted.is_ok(), *allowed, "{row}: {admitted:?}");
+        let reply = agent.ask(&format!("127.0.2.{}", 140 + number), ROLES).await;
+        let expected = if *allowed { 200 } else { 403 };
+        assert_eq!(reply.status, expected, "{row}: {}", reply.body);
+    }
+}
+
 #[tokio::test]
 async fn a_pod_that_runs_already_stays_updatable_and_only_a_change_of_its_role_is_judged() {
     let cluster = Cluster::shared().await;

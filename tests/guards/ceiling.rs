@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -58,12 +59,20 @@ async fn a_changed_ceiling_is_in_force_at_once_and_a_bad_one_leaves_the_last_goo
     agent.ready().await;
     agent.gives(POD, "app").await;
 
+    let swapped = Instant::now();
     map.update("deny: ['arn:aws:iam::123456789012:role/app']\n");
     let refusal = agent.refuses(POD, 403).await;
     assert!(
         refusal.body.contains("is denied in this cluster"),
         "{}",
         refusal.body
+    );
+
+    // By the notice about the link: the file is read without one every 10 s.
+    assert!(
+        swapped.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        swapped.elapsed()
     );
 
     map.update("deny:\n");
@@ -88,6 +97,9 @@ async fn a_changed_ceiling_is_in_force_at_once_and_a_bad_one_leaves_the_last_goo
     map.update("allow: ['123456789012']\n");
     agent.gives(POD, "app").await;
     eventually("no finding any more", || found(false)).await;
+    // It was read more often than that: at the start, and when it was bad.
+    let log = agent.process().log();
+    assert_eq!(log.matches("a new ceiling is in force").count(), 2, "{log}");
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Runs the commands that a Markdown file shows and compares what they print, to the byte. In a block of `console`, a line
+//! Runs the commands that a Markdown file shows and compares what they print, to the byte. In a block of `console` (whose fence is longer
+//! than those that it prints), a line
 //! `$ COMMAND` is followed by `? CODE`, where the exit code is not 0, and by stdout and stderr as they come; blank lines at
 //! the end do not count. `PODIAM_WRITE_DOCS=1` writes the file anew instead.
 
@@ -32,15 +33,27 @@ pub(crate) fn check(file: &str) {
 fn run(text: &str) -> (String, usize) {
     let mut out = String::new();
     let mut commands = 0;
+    // The backticks that end the block; what is printed may hold shorter fences of its own.
+    let mut fence = String::new();
     let mut in_block = false;
     for line in text.lines() {
-        let edge = line.starts_with("```");
+        let ticks = line.len() - line.trim_start_matches('`').len();
+        let edge = if fence.is_empty() {
+            ticks >= 3
+        } else {
+            line == fence
+        };
         if edge {
             if in_block {
                 // One blank line parts a command from the next; none stands at the end.
                 out.truncate(out.trim_end().len() + 1);
             }
-            in_block = !in_block && line == "```console";
+            in_block = fence.is_empty() && &line[ticks..] == "console";
+            fence = if fence.is_empty() {
+                line[..ticks].to_owned()
+            } else {
+                String::new()
+            };
         }
         if !in_block || edge {
             out.push_str(line);

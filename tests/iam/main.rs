@@ -8,6 +8,7 @@
 
 mod aws;
 mod literate;
+mod sarif;
 #[path = "../support/mod.rs"]
 mod support;
 

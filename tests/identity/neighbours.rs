@@ -1,9 +1,11 @@
 //! Pods on a shared bridge, one of which takes the other's address by ARP, with nothing but `NET_RAW`.
 
-use podiam_lab::netns::Wiring;
+use podiam_lab::netns::{IMDS6, NODE6, Wiring};
 
 use crate::scene::Privilege::{Blind, Full, NoSysAdmin};
-use crate::scene::{LEARNED, Privilege, Scene, ask, imds, impersonate, ip, until};
+use crate::scene::{
+    LEARNED, Privilege, Scene, address6, ask, imds, impersonate, impersonate6, ip, until, until_at,
+};
 use crate::support::manifest::{Manifest, pod};
 
 const VICTIM: u8 = 12;
@@ -67,6 +69,38 @@ async fn a_neighbour_that_takes_an_address_by_arp_gets_its_role_only_without_a_d
             victims,
             "{context}"
         );
+    }
+}
+
+#[tokio::test]
+async fn a_neighbour_that_takes_an_ipv6_address_by_ndp_gets_its_role_only_without_a_defence() {
+    let imds6 = (IMDS6, 80).into();
+    let dual = |name, number| {
+        pod(name, &ip(number))
+            .also_at(&address6(number).to_string())
+            .role(name)
+    };
+    let manifests = [dual("victim", VICTIM), dual("attacker", ATTACKER)];
+    for (privilege, flags, victims, impostors) in ROWS {
+        let scene = Scene::new(Wiring::Bridge, &manifests);
+        let (victim, attacker) = (scene.add_pod6(VICTIM), scene.add_pod6(ATTACKER));
+        let host_ip6 = format!("--host-ip6={NODE6}");
+        let agent = scene.start_agent(privilege, &[&[host_ip6.as_str()], flags].concat());
+        let context = format!("{privilege:?} {flags:?}, IPv6");
+        if victims == SHARED {
+            agent
+                .not_ready(&["identity", "--allow-shared-bridge"])
+                .await;
+        } else {
+            agent.ready().await;
+        }
+        until_at(victim.namespace(), imds6, victims).await;
+        let stolen = impersonate6(attacker.namespace(), VICTIM).await;
+        println!("| {context} | {victims} | {stolen} |");
+        assert_eq!(stolen, impostors, "{context}");
+
+        scene.ip(&format!("neigh flush to {}", address6(VICTIM)));
+        until_at(victim.namespace(), imds6, victims).await;
     }
 }
 

@@ -1,13 +1,15 @@
 //! A node whose pods have names in a /run/netns of their own, and the agent that sees them or does not.
 
 use std::cell::RefCell;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
 use podiam_lab::aws::{Aws, Config};
-use podiam_lab::netns::{IMDS, Impostor, Names, Namespace, PODS, Pod, STS, Vpc, Wiring};
+use podiam_lab::netns::{
+    IMDS, IMDS6, Impostor, Names, Namespace, PODS, PODS6, Pod, STS, Vpc, Wiring,
+};
 use podiam_lab::wire;
 
 use crate::support::agent::{Agent, enter};
@@ -74,7 +76,16 @@ impl Scene {
 
     /// Adds a pod at 10.0.100.`number`.
     pub(crate) fn add_pod(&self, number: u8) -> Named<'_> {
-        let pod = self.vpc.add_pod(address(number)).unwrap();
+        self.add_pod_at(&[address(number).into()])
+    }
+
+    /// The same with its IPv6 address, too.
+    pub(crate) fn add_pod6(&self, number: u8) -> Named<'_> {
+        self.add_pod_at(&[address(number).into(), address6(number).into()])
+    }
+
+    fn add_pod_at(&self, addresses: &[IpAddr]) -> Named<'_> {
+        let pod = self.vpc.add_pod_at(addresses).unwrap();
         *self.pods.borrow_mut() += 1;
         let name = format!("cni-{}", self.pods.borrow());
         self.names.add(&name, pod.namespace()).unwrap();
@@ -137,6 +148,11 @@ pub(crate) fn address(number: u8) -> Ipv4Addr {
     Ipv4Addr::from_bits(PODS.to_bits() + u32::from(number))
 }
 
+/// `fd00:100::number`.
+pub(crate) fn address6(number: u8) -> Ipv6Addr {
+    Ipv6Addr::from_bits(PODS6.to_bits() + u128::from(number))
+}
+
 /// The metadata service.
 pub(crate) fn imds() -> SocketAddrV4 {
     SocketAddrV4::new(IMDS, 80)
@@ -152,15 +168,24 @@ pub(crate) async fn ask(from: &Namespace, target: SocketAddr) -> String {
 
 async fn try_ask(from: &Namespace, target: SocketAddr) -> std::io::Result<String> {
     let stream = tokio::time::timeout(PATIENCE, from.connect(target)).await??;
-    let request = wire::request("GET", ROLES, &IMDS.to_string(), &[]);
+    let host = match target.ip() {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    };
+    let request = wire::request("GET", ROLES, &host, &[]);
     let answer = tokio::time::timeout(PATIENCE, wire::once(stream, &request)).await??;
     Ok(format!("{} {}", answer.status, answer.text().trim()))
 }
 
 /// Asks until the answer is `outcome`.
 pub(crate) async fn until(from: &Namespace, outcome: &str) {
+    until_at(from, imds().into(), outcome).await;
+}
+
+/// The same at another address.
+pub(crate) async fn until_at(from: &Namespace, target: SocketAddr, outcome: &str) {
     eventually(outcome, || async {
-        let said = ask(from, imds().into()).await;
+        let said = ask(from, target).await;
         if said == outcome { Ok(()) } else { Err(said) }
     })
     .await;
@@ -168,12 +193,32 @@ pub(crate) async fn until(from: &Namespace, outcome: &str) {
 
 /// What an attacker in the namespace `from` is told at the metadata service's address in the name of `victim`.
 pub(crate) async fn impersonate(from: &Namespace, victim: u8) -> String {
+    steal(
+        from,
+        address(victim).into(),
+        address(1).into(),
+        imds().into(),
+    )
+    .await
+}
+
+/// The same over IPv6.
+pub(crate) async fn impersonate6(from: &Namespace, victim: u8) -> String {
+    let imds = (IMDS6, 80).into();
+    steal(from, address6(victim).into(), address6(1).into(), imds).await
+}
+
+async fn steal(from: &Namespace, victim: IpAddr, gateway: IpAddr, imds: SocketAddr) -> String {
     let mut impostor = Impostor::new(from).unwrap();
     let headers = [("Connection", "close")];
-    let request = wire::request("GET", ROLES, &IMDS.to_string(), &headers);
+    let host = match imds.ip() {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    };
+    let request = wire::request("GET", ROLES, &host, &headers);
     let work = move || {
         let limit = Duration::from_secs(10);
-        impostor.ask(address(victim), address(1), imds(), &request, limit)
+        impostor.ask(victim, gateway, imds, &request, limit)
     };
     let answer = tokio::task::spawn_blocking(work).await.unwrap();
     match answer {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Event;
 use kube::Api;
-use kube::api::ListParams;
+use kube::api::{DeleteParams, ListParams};
 use podiam_lab::aws::{Aws, Config, Trust};
 
 use crate::scene::Scene;
@@ -100,7 +100,10 @@ async fn an_event_that_was_deleted_is_written_anew() {
     let first = scene.told("bad", "NamespaceForbids", 1).await;
     let events: Api<Event> = Api::namespaced(scene.client.clone(), scene.name);
     let name = first.metadata.name.unwrap();
-    events.delete(&name, &Default::default()).await.unwrap();
+    events
+        .delete(&name, &DeleteParams::default())
+        .await
+        .unwrap();
     agent.refuses("127.0.1.23", 403).await;
     let second = scene.told("bad", "NamespaceForbids", 1).await;
     assert_ne!(second.metadata.name.unwrap(), name);

@@ -9,7 +9,9 @@
 )]
 
 mod api;
+mod claims;
 mod events;
+mod explain;
 mod pods;
 mod scene;
 #[path = "../support/mod.rs"]

@@ -48,8 +48,8 @@ async fn may_list(cluster: &Cluster, name: &str, rules: Value) {
         "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": "default"}],
     }))
     .unwrap();
-    let roles: Api<ClusterRole> = Api::all(client.clone());
-    roles.create(&PostParams::default(), &role).await.unwrap();
+    let granted: Api<ClusterRole> = Api::all(client.clone());
+    granted.create(&PostParams::default(), &role).await.unwrap();
     let bindings: Api<ClusterRoleBinding> = Api::all(client);
     bindings
         .create(&PostParams::default(), &binding)

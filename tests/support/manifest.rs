@@ -54,6 +54,20 @@ impl Manifest {
         self.with(&["status", "phase"], phase)
     }
 
+    /// Another address of the pod, of the other family.
+    pub fn also_at(mut self, ip: &str) -> Self {
+        let first = self.0["status"]["podIP"].clone();
+        self.0["status"]["podIPs"] = json!([{"ip": first}, {"ip": ip}]);
+        self
+    }
+
+    /// A pod in the node's network, with the node's address.
+    pub fn host_network(self, ip: &str) -> Self {
+        let mut pod = self.with(&["status", "podIP"], ip);
+        pod.0["spec"] = json!({"hostNetwork": true});
+        pod
+    }
+
     fn with(mut self, path: &[&str], value: &str) -> Self {
         let place = path
             .iter()

@@ -6,8 +6,12 @@ use std::sync::{Arc, Weak};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 
 use super::free_address;
@@ -68,6 +72,22 @@ impl Moto {
     /// What `AWS_ENDPOINT_URL_STS` is set to.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// From here on, checks signatures and policies: of identities only, without `NotResource`, and of few services their
+    /// resources. For a server of the test's own.
+    pub async fn enforce(&self) {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        let request = hyper::Request::post("/moto-api/reset-auth")
+            .header("Host", self.address.to_string())
+            .body(Full::new(Bytes::from_static(b"0")))
+            .unwrap();
+        let reply = sender.send_request(request).await.unwrap();
+        assert_eq!(reply.status(), 200);
     }
 
     /// The bodies of all `AssumeRole` requests for the role `name`, as they came: `Action=AssumeRole&...`.

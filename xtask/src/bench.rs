@@ -4,8 +4,8 @@
 //! CPU comes from the kernel's accounting of the server's process (10 ms ticks), memory from its status. A figure that
 //! misses its bar makes the command fail.
 
-mod process;
-mod stage;
+pub(crate) mod process;
+pub(crate) mod stage;
 mod stampede;
 
 use std::fmt::Write as _;

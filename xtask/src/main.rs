@@ -13,11 +13,13 @@ mod demo;
 mod e2e;
 mod fuzz;
 mod image;
+mod instructions;
 mod parts;
 mod progress;
 mod reference;
 mod release;
 mod report;
+mod screenshots;
 mod simulate;
 mod test;
 
@@ -44,12 +46,16 @@ enum Xtask {
     E2e(e2e::Args),
     /// Measures podiam beside a bare HTTP responder, and fails where a figure misses its bar
     Bench(bench::Args),
+    /// Counts the instructions of a cached request, and fails where they have changed by more than 3 %
+    Instructions(instructions::Args),
     /// Simulates the agents of thousands of nodes before one STS: a table, and plots with `--svg DIR`
     Simulate(simulate::Args),
     /// Runs the fuzz targets
     Fuzz(fuzz::Args),
     /// Writes deploy/kubernetes/podiam.yaml out of the Helm chart
     Chart,
+    /// Takes the pictures of the status page in docs/, in headless Chromium
+    Screenshots,
     /// Builds the container image into dist/, without a Docker daemon
     Image(image::Args),
     /// Writes docs/configuration.md and docs/metrics.md out of the code
@@ -68,9 +74,11 @@ fn main() -> ExitCode {
         Xtask::Test(args) => Ok(test::run(&args)),
         Xtask::E2e(args) => e2e::run(&args),
         Xtask::Bench(args) => bench::run(&args),
+        Xtask::Instructions(args) => instructions::run(&args),
         Xtask::Simulate(args) => simulate::run(&args),
         Xtask::Fuzz(args) => fuzz::run(&args),
         Xtask::Chart => chart::run(),
+        Xtask::Screenshots => screenshots::run(),
         Xtask::Image(args) => image::run(&args),
         Xtask::Reference => reference::run(),
         Xtask::Book => book::run(),

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 
 use crate::parts::{self, Part, debian};
 use crate::progress::{Style, human};
-use crate::{book, fuzz};
+use crate::{book, fuzz, instructions};
 
 /// Options of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -36,6 +36,8 @@ enum Step {
     Tests,
     /// The documentation builds and its links lead somewhere
     Docs,
+    /// The instructions of a cached request are what is recorded, in the development build
+    Instructions,
     /// Licences, bans and sources of the dependencies (advisories need a database that is not in a registry)
     Dependencies,
     /// Every fuzz target for a bounded time
@@ -43,12 +45,13 @@ enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Parts,
         Self::Format,
         Self::Lints,
         Self::Tests,
         Self::Docs,
+        Self::Instructions,
         Self::Dependencies,
         Self::Fuzz,
     ];
@@ -60,6 +63,7 @@ impl Step {
             Self::Lints => "lints",
             Self::Tests => "tests",
             Self::Docs => "docs",
+            Self::Instructions => "instructions",
             Self::Dependencies => "dependencies",
             Self::Fuzz => "fuzz",
         }
@@ -79,7 +83,7 @@ impl Step {
             Self::Dependencies => &[Part::CargoDeny],
             Self::Fuzz => &[Part::CargoFuzz],
             Self::Docs => &[Part::Mdbook],
-            Self::Format | Self::Lints => &[],
+            Self::Format | Self::Lints | Self::Instructions => &[],
         }
     }
 
@@ -105,6 +109,7 @@ impl Step {
             ),
             Self::Tests => tests(),
             Self::Docs => docs(),
+            Self::Instructions => Ok(Count::of(instructions::holds()?)),
             Self::Dependencies => dependencies(),
             Self::Fuzz => fuzz_all(args.fuzz_seconds),
         }

@@ -1,6 +1,7 @@
 //! What the kernel knows about an accepted connection and a client cannot forge.
 //!
-//! The server asks once per connection. Nothing here reads the stream.
+//! The server asks once per connection, and says at which address of its own it was accepted: a system call less.
+//! Nothing here reads the stream.
 
 use std::{
     io,
@@ -8,7 +9,7 @@ use std::{
     os::fd::{AsFd, AsRawFd, BorrowedFd},
 };
 
-use nix::sys::socket::{SockaddrStorage, getsockname, getsockopt, setsockopt, sockopt};
+use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 
 /// `IP_PKTOPTIONS` of `linux/in.h` and `IPV6_2292PKTOPTIONS` of `linux/in6.h`, which libc does not name.
 const IP_PKTOPTIONS: libc::c_int = 9;
@@ -16,7 +17,21 @@ const IPV6_PKTOPTIONS: libc::c_int = 6;
 /// Room for every control message that the kernel may give; 64-bit words, as `struct cmsghdr` is aligned.
 const CONTROL_WORDS: usize = 32;
 
+/// Lets the connections that `listener` accepts from now on know [where they came in](ingress_interface): they inherit
+/// it (`IP_PKTINFO`), so that it need not be said of each.
+///
+/// # Errors
+/// The kernel refuses the option.
+pub fn ask_for_interfaces(listener: &impl AsFd) -> io::Result<()> {
+    Ok(setsockopt(
+        &listener.as_fd(),
+        sockopt::Ipv4PacketInfo,
+        &true,
+    )?)
+}
+
 /// Where the client meant to connect to before DNAT, out of conntrack (`SO_ORIGINAL_DST`, `IP6T_SO_ORIGINAL_DST`).
+/// `local` is the connection's own address.
 ///
 /// For a connection that came without DNAT it is the connection's own local address, so the caller compares it with
 /// the metadata service's. An IPv4 client of a dual-stack listener gets an IPv4 address.
@@ -24,9 +39,9 @@ const CONTROL_WORDS: usize = 32;
 /// # Errors
 /// `ENOENT` where conntrack does not know the connection (no NAT rules are loaded, or the flow was flushed); the
 /// caller must then refuse.
-pub fn original_destination(connection: &impl AsFd) -> io::Result<SocketAddr> {
+pub fn original_destination(connection: &impl AsFd, local: IpAddr) -> io::Result<SocketAddr> {
     let fd = connection.as_fd();
-    if is_v4(&getsockname(fd.as_raw_fd())?)? {
+    if local.to_canonical().is_ipv4() {
         let address = getsockopt(&fd, sockopt::OriginalDst)?;
         let ip = Ipv4Addr::from(u32::from_be(address.sin_addr.s_addr));
         return Ok(SocketAddrV4::new(ip, u16::from_be(address.sin_port)).into());
@@ -41,14 +56,14 @@ pub fn original_destination(connection: &impl AsFd) -> io::Result<SocketAddr> {
 
 /// The index of the interface that an accepted TCP connection came in on: that of the packet which completed the
 /// handshake. On a bridge that is the bridge, not its port; over IPv6, behind DNAT with `br_netfilter`, even the interface
-/// of our own address. 1 is the loopback interface. Needs no privilege.
+/// of our own address. 1 is the loopback interface. Needs no privilege. `local` is the connection's own address; over
+/// IPv4 its listener must have been told to [`ask_for_interfaces`].
 ///
 /// # Errors
 /// `ENODATA` where the kernel does not tell.
-pub fn ingress_interface(connection: &impl AsFd) -> io::Result<u32> {
+pub fn ingress_interface(connection: &impl AsFd, local: IpAddr) -> io::Result<u32> {
     let fd = connection.as_fd();
-    if is_v4(&getsockname(fd.as_raw_fd())?)? {
-        setsockopt(&fd, sockopt::Ipv4PacketInfo, &true)?;
+    if local.to_canonical().is_ipv4() {
         let (words, length) = options(fd, libc::IPPROTO_IP, IP_PKTOPTIONS)?;
         // `struct in_pktinfo` begins with the interface.
         return interface(&words, length, libc::IPPROTO_IP, libc::IP_PKTINFO, 0);
@@ -123,15 +138,6 @@ fn interface(
     Err(io::Error::from_raw_os_error(libc::ENODATA))
 }
 
-/// Whether a socket of this local address speaks IPv4, also as one of IPv6.
-fn is_v4(local: &SockaddrStorage) -> io::Result<bool> {
-    match local.as_sockaddr_in6() {
-        Some(v6) => Ok(v6.ip().to_ipv4_mapped().is_some()),
-        None if local.as_sockaddr_in().is_some() => Ok(true),
-        None => Err(io::Error::from_raw_os_error(libc::EAFNOSUPPORT)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::{TcpListener, TcpStream};
@@ -146,10 +152,12 @@ mod tests {
             ("[::]:0", "127.0.0.1"),
         ] {
             let listener = TcpListener::bind(listen).unwrap();
+            ask_for_interfaces(&listener).unwrap();
             let port = listener.local_addr().unwrap().port();
             let _client = TcpStream::connect((connect, port)).unwrap();
             let (accepted, _) = listener.accept().unwrap();
-            assert_eq!(ingress_interface(&accepted).unwrap(), 1, "{listen}");
+            let local = accepted.local_addr().unwrap().ip();
+            assert_eq!(ingress_interface(&accepted, local).unwrap(), 1, "{listen}");
         }
     }
 }

@@ -1,4 +1,19 @@
-# The IAM side of a cluster whose nodes have the role "nodes", with the cluster autoscaler as its workload.
+# A cluster whose nodes have the role "nodes": the nodes' policy, podiam on every node, and the cluster autoscaler with a
+# role of its own, which its pods' annotation names.
+
+terraform {
+  required_version = ">= 1.5"
+  required_providers {
+    aws = {
+      source  = "hashicorp/aws"
+      version = ">= 5.0"
+    }
+    helm = {
+      source  = "hashicorp/helm"
+      version = ">= 2.9"
+    }
+  }
+}
 
 data "aws_caller_identity" "current" {}
 
@@ -56,9 +71,39 @@ data "aws_iam_policy_document" "cluster_autoscaler" {
       "autoscaling:TerminateInstanceInAutoScalingGroup",
     ]
     resources = [
-      "arn:${data.aws_partition.current.partition}:autoscaling:*:${data.aws_caller_identity.current.account_id}:autoScalingGroup:*:autoScalingGroupName/${local.group}",
+      "arn:${data.aws_partition.current.partition}:autoscaling:${var.region}:${data.aws_caller_identity.current.account_id}:autoScalingGroup:*:autoScalingGroupName/${local.group}",
     ]
   }
+}
+
+resource "helm_release" "podiam" {
+  name      = "podiam"
+  namespace = "kube-system"
+  chart     = "${path.module}/../../helm/podiam"
+
+  values = [yamlencode({
+    image     = { repository = var.image_repository }
+    extraArgs = { base-role-arn = module.node_policy.base_role_arn }
+  })]
+}
+
+resource "helm_release" "cluster_autoscaler" {
+  name       = "cluster-autoscaler"
+  namespace  = "kube-system"
+  repository = "https://kubernetes.github.io/autoscaler"
+  chart      = "cluster-autoscaler"
+
+  values = [yamlencode({
+    cloudProvider = "aws"
+    awsRegion     = var.region
+    autoDiscovery = { clusterName = "demo" }
+    podAnnotations = {
+      "iam.amazonaws.com/role" = module.cluster_autoscaler.annotation
+    }
+  })]
+
+  # Pods that start before podiam wait for their first credentials.
+  depends_on = [helm_release.podiam]
 }
 
 # For the agents: --base-role-arn.

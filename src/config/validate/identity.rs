@@ -10,12 +10,7 @@ impl IdentityFlags {
             identity,
             allow_shared_bridge,
         } = self;
-        let modes = [
-            ("auto", IdentityMode::Auto),
-            ("interface", IdentityMode::Interface),
-            ("netns", IdentityMode::Netns),
-            ("ip", IdentityMode::Ip),
-        ];
+        let modes = IdentityMode::ALL.map(|mode| (mode.name(), mode));
         Identification {
             mode: check
                 .choice("identity", &identity, &modes)

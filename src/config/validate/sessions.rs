@@ -19,6 +19,13 @@ const REFRESH_MARGIN: Duration = Duration::from_mins(10);
 /// The youngest age at which a session may be refreshed: STS limits the calls of an account.
 const SHORTEST_AGE: Duration = Duration::from_secs(1);
 
+/// Calls under way at once where their rate bounds them too: a slow STS must not gather them.
+const CONCURRENCY: usize = 8;
+/// The same where nothing else bounds them. 500 pods with a role each, STS at 50 ms: four rounds are over before the first
+/// client's 400 ms are, and no more than 128 connections are made for it; without a limit they take twice the memory and
+/// are no faster (`docs/performance.md`).
+const UNRATED_CONCURRENCY: usize = 128;
+
 impl SessionFlags {
     pub(super) fn judge(self, check: &mut Check, node: &Node) -> Sessions {
         let Self {
@@ -68,6 +75,9 @@ impl SessionFlags {
         let duration = session_duration(check, &iam_session_duration);
         let refresh_age = refresh_age(check, given(iam_role_session_ttl), duration);
         let error_ttl = check.duration("iam-role-error-ttl", &iam_role_error_ttl);
+        let sts_rate = check
+            .parse("sts-rate", &sts_rate, values::rate)
+            .unwrap_or_default();
         Sessions {
             naming,
             attribution,
@@ -76,12 +86,14 @@ impl SessionFlags {
             error_ttl: error_ttl.unwrap_or_default(),
             region: given(aws_region)
                 .and_then(|region| check.parse("aws-region", &region, values::region)),
-            sts_rate: check
-                .parse("sts-rate", &sts_rate, values::rate)
-                .unwrap_or_default(),
-            sts_concurrency: check
-                .parse("sts-concurrency", &sts_concurrency, values::calls)
-                .unwrap_or_default(),
+            sts_rate,
+            sts_concurrency: match given(sts_concurrency) {
+                Some(calls) => check
+                    .parse("sts-concurrency", &calls, values::calls)
+                    .unwrap_or_default(),
+                None if sts_rate > 0.0 => CONCURRENCY,
+                None => UNRATED_CONCURRENCY,
+            },
         }
     }
 }
@@ -212,6 +224,7 @@ mod tests {
             (sessions.sts_rate.to_string(), sessions.sts_concurrency)
         };
         assert_eq!(budget(&[]), ("20".into(), 8));
+        assert_eq!(budget(&["--sts-rate=0"]), ("0".into(), 128));
         assert_eq!(
             budget(&["--sts-rate=0.5", "--sts-concurrency=64"]),
             ("0.5".into(), 64)
@@ -224,7 +237,7 @@ mod tests {
             let flag = format!("--sts-rate={text}");
             assert_one_problem(&[&flag], "--sts-rate", "0.01 to 1000");
         }
-        for text in ["-1", "1001", "0.5", "", "many"] {
+        for text in ["-1", "1001", "0.5", "many"] {
             let flag = format!("--sts-concurrency={text}");
             assert_one_problem(&[&flag], "--sts-concurrency", "1 to 1000");
         }

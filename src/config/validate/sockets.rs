@@ -59,12 +59,21 @@ impl ListenFlags {
                 .host_ip6
                 .map(|ip| SocketAddrV6::new(ip, pods.port(), 0, 0)),
             admin,
+            admin_loopback: loopback_of(admin),
             debug_store: check.switch("debug", &debug),
             data_workers: check
                 .parse("data-workers", &data_workers, values::workers)
                 .unwrap_or(1),
         }
     }
+}
+
+/// The same port of 127.0.0.1, unless `admin` is reached there already. Where the port is left to the system, that of the
+/// other address would be another one.
+fn loopback_of(admin: SocketAddr) -> Option<SocketAddr> {
+    let is_there = admin.ip().is_loopback() || admin.ip().is_unspecified();
+    let local = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), admin.port());
+    (!is_there && admin.port() != 0).then_some(local)
 }
 
 impl InterceptionFlags {
@@ -237,6 +246,26 @@ mod tests {
                 (pods, admin),
                 "{words:?}"
             );
+        }
+    }
+
+    #[test]
+    fn the_admin_socket_is_on_loopback_too_wherever_else_it_is() {
+        for (words, loopback) in [
+            (&[][..], None),
+            (&["--host-ip=10.0.0.7"], Some("127.0.0.1:9181")),
+            (&["--host-ip=fd00::7"], Some("127.0.0.1:9181")),
+            (
+                &["--host-ip=10.0.0.7", "--metrics-port=9543"],
+                Some("127.0.0.1:9543"),
+            ),
+            (&["--host-ip=127.0.3.1"], None),
+            (&["--metrics-port=9543"], None),
+            (&["--host-ip=10.0.0.7", "--metrics-port=0"], None),
+        ] {
+            let told = config(words).listen.admin_loopback;
+            let expected = loopback.map(|address| address.parse().unwrap());
+            assert_eq!(told, expected, "{words:?}");
         }
     }
 

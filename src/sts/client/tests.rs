@@ -258,6 +258,7 @@ fn settings_of(server: &Responder) -> Settings {
     Settings {
         region: None,
         metadata_address: Some(server.authority()),
+        profile: None,
     }
 }
 

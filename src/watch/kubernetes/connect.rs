@@ -65,6 +65,9 @@ async fn config(endpoint: &ApiEndpoint) -> Result<Config, Failure> {
         ApiEndpoint::InCluster => Config::incluster().map_err(|error| Failure::NotInCluster {
             detail: one_line(&error),
         }),
+        ApiEndpoint::Inferred => Config::infer().await.map_err(|error| Failure::Access {
+            detail: one_line(&error),
+        }),
         ApiEndpoint::Kubeconfig(path) => {
             let failure = |error| Failure::Kubeconfig {
                 path: path.display().to_string(),

@@ -8,6 +8,7 @@
 mod backoff;
 mod connect;
 mod failure;
+mod once;
 mod registry;
 #[cfg(test)]
 mod tests;
@@ -38,6 +39,7 @@ use crate::config::ApiAccess;
 use crate::index::Event;
 use crate::workload::{self, AnnotationKeys, PodUid, Workload};
 
+pub(super) use self::once::list;
 pub(super) use self::registry::ApiServer;
 
 /// Objects per page, where the server has no streaming lists.

@@ -14,8 +14,6 @@ use hyper::{Request, Response, Uri};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use thiserror::Error;
 use tokio::net::UnixStream;
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tonic::body::Body;
 use tonic::client::Grpc;
@@ -24,8 +22,8 @@ use tonic_prost::ProstCodec;
 use tower::Service;
 
 use super::messages::{
-    ContainerEventResponse, GetEventsRequest, ListPodSandboxRequest, ListPodSandboxResponse,
-    PodSandbox, PodSandboxState, PodSandboxStatusRequest, PodSandboxStatusResponse,
+    ListPodSandboxRequest, ListPodSandboxResponse, PodSandbox, PodSandboxState,
+    PodSandboxStatusRequest, PodSandboxStatusResponse,
 };
 
 /// The longest wait for an answer. The kubelet waits two minutes; ours are about what is in the runtime's memory.
@@ -43,10 +41,8 @@ pub(super) enum RuntimeError {
     Handshake(#[source] hyper::Error),
     #[error("the runtime has closed the connection")]
     Closed(#[source] hyper::Error),
-    #[error("the runtime has ended its stream of events")]
-    StreamEnded,
     #[error(
-        "the runtime has no {0} of runtime.v1: check --cri-socket; CRI v1 came with containerd 1.6 and CRI-O 1.20"
+        "the runtime has no {0} of runtime.v1: check --cri-socket; CRI v1 came with containerd 1.6"
     )]
     NoCri(&'static str),
     #[error("the runtime refuses {0}")]
@@ -125,18 +121,6 @@ impl Client {
         Ok((!addresses.is_empty()).then_some(addresses))
     }
 
-    /// Hints that something happens, from here on. The runtime answers this with the first event and not before, so a task
-    /// waits for it; it ends with the hints.
-    pub(super) fn hints(&self) -> Hints {
-        let (sender, hints) = mpsc::channel(1);
-        let mut tasks = JoinSet::new();
-        tasks.spawn(listen(self.0.clone(), sender));
-        Hints {
-            hints,
-            _tasks: tasks,
-        }
-    }
-
     async fn ask<Q, A>(
         &mut self,
         name: &'static str,
@@ -162,65 +146,6 @@ impl Client {
             Err(_) => Err(RuntimeError::Silent(name)),
         }
     }
-}
-
-/// Whether it is time for another list.
-#[derive(Debug)]
-pub(super) enum Hint {
-    /// Something has happened.
-    Changed,
-    /// The runtime never tells (containerd before 1.7).
-    Mute,
-    /// It tells no longer.
-    Failed(RuntimeError),
-}
-
-/// Hints as they come; several that nobody has looked at yet are one.
-pub(super) struct Hints {
-    hints: mpsc::Receiver<Hint>,
-    /// Aborted when dropped.
-    _tasks: JoinSet<()>,
-}
-
-impl Hints {
-    pub(super) async fn next(&mut self) -> Hint {
-        let next = self.hints.recv().await;
-        next.unwrap_or(Hint::Failed(RuntimeError::StreamEnded))
-    }
-}
-
-async fn listen(mut grpc: Grpc<Http2>, hints: mpsc::Sender<Hint>) {
-    const NAME: &str = "GetContainerEvents";
-    let path = PathAndQuery::from_static("/runtime.v1.RuntimeService/GetContainerEvents");
-    let request = tonic::Request::new(GetEventsRequest {});
-    let answer = match grpc.ready().await {
-        Ok(()) => {
-            let codec = ProstCodec::<_, ContainerEventResponse>::default();
-            grpc.server_streaming(request, path, codec)
-                .await
-                .map_err(|status| RuntimeError::Refused(NAME, Box::new(status)))
-        }
-        Err(error) => Err(RuntimeError::Closed(error)),
-    };
-    let end = match answer {
-        Err(RuntimeError::Refused(_, status)) if status.code() == Code::Unimplemented => Hint::Mute,
-        Err(error) => Hint::Failed(error),
-        Ok(answer) => {
-            let mut stream = answer.into_inner();
-            loop {
-                match stream.message().await {
-                    // Where one waits already, it is as good as two.
-                    Ok(Some(_)) => drop(hints.try_send(Hint::Changed)),
-                    Ok(None) => break Hint::Failed(RuntimeError::StreamEnded),
-                    Err(status) => {
-                        break Hint::Failed(RuntimeError::Refused(NAME, Box::new(status)));
-                    }
-                }
-            }
-        }
-    };
-    // Nobody may want to know any more.
-    let _ = hints.send(end).await;
 }
 
 /// hyper's connection as the service that tonic asks for.

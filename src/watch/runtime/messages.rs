@@ -76,11 +76,3 @@ pub(super) struct PodIp {
     #[prost(string, tag = "1")]
     pub(super) ip: String,
 }
-
-/// `GetEventsRequest`.
-#[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct GetEventsRequest {}
-
-/// `ContainerEventResponse`: that something happened. What, the next list says.
-#[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct ContainerEventResponse {}

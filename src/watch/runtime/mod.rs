@@ -2,14 +2,17 @@
 //! before the kubelet has told the API server, and its pod may ask at once.
 //!
 //! The runtime only adds addresses to pods that the API has shown; whose role is what, it never says. A sandbox that is
-//! not ready, or gone, takes its address away, and so does a runtime that cannot be asked. What changes is noticed by the
-//! runtime's event stream, and where there is none, by asking often while a pod has no address yet.
+//! not ready, or gone, takes its address away, and so does a runtime that cannot be asked.
+//!
+//! The runtime is asked, often while a pod waits for the API to show its address, and does not tell by itself: its stream of
+//! events (`GetContainerEvents`) is the kubelet's. Some runtimes give each event to one listener only (containerd's issue
+//! 7318), and we would take them away from it.
 
 mod client;
 mod lead;
 mod messages;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,19 +21,23 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use self::client::{Client, Hint, Hints, RuntimeError};
+use self::client::{Client, RuntimeError};
 use self::lead::Lead;
 use self::messages::PodSandboxState;
 use super::Update;
-use crate::index::{Event, Reader};
+use crate::index::{Event, Reader, Snapshot};
 use crate::metrics::Metrics;
 use crate::telemetry::Chain;
 use crate::workload::PodUid;
 
-/// Between two lists where nothing has been told: what is missed is not missed for long.
-const SLOW: Duration = Duration::from_secs(5);
-/// The same while a pod has no address and the runtime tells nothing by itself.
+/// Between two lists while the API has not shown the address of a pod ...
 const FAST: Duration = Duration::from_millis(100);
+/// ... for this time after the last such pod came ...
+const FRESH: Duration = Duration::from_secs(30);
+/// ... and where one is stuck.
+const STUCK: Duration = Duration::from_secs(1);
+/// The same while no pod waits: it changes nothing that anybody is answered by.
+const SLOW: Duration = Duration::from_secs(5);
 /// After a failure; it doubles up to [`SLOW`].
 const AFTER_FAILURE: Duration = Duration::from_millis(100);
 
@@ -94,11 +101,10 @@ async fn session<G>(
     updates: &mpsc::Sender<Update>,
 ) -> Result<std::convert::Infallible, Ended> {
     let mut client = Client::connect(&runtime.socket).await?;
-    // Before the list, so that nothing happens unseen in between.
-    let mut hints = Some(client.hints());
     let mut known = Known::default();
     let mut lead = Lead::new(&runtime.metrics);
     let mut generations = pods.generations();
+    let mut waiting = Waiting::default();
     let mut up = false;
     loop {
         let sandboxes = known.list(&mut client).await?;
@@ -116,32 +122,39 @@ async fn session<G>(
             generations.mark_unchanged();
             let snapshot = pods.snapshot();
             lead.shown(&snapshot);
-            let awaited = hints.is_none()
-                && snapshot.pods().any(|entry| {
-                    entry.workload.is_live() && entry.workload.owned_addresses().is_empty()
-                });
-            let latest = listed + if awaited { FAST } else { SLOW };
+            let latest = listed + waiting.pause(&snapshot);
             tokio::select! {
                 () = sleep_until(latest) => break,
-                hint = next(hints.as_mut()) => match hint {
-                    Hint::Changed => break,
-                    Hint::Mute => hints = None,
-                    Hint::Failed(error) => return Err(error.into()),
-                },
-                changed = generations.changed() => {
-                    changed.map_err(|_| Ended::Unwanted)?;
-                }
+                changed = generations.changed() => changed.map_err(|_| Ended::Unwanted)?,
                 () = updates.closed() => return Err(Ended::Unwanted),
             }
         }
     }
 }
 
-/// Waits for ever where the runtime tells nothing.
-async fn next(hints: Option<&mut Hints>) -> Hint {
-    match hints {
-        Some(hints) => hints.next().await,
-        None => std::future::pending().await,
+/// The live pods whose addresses the API has not shown.
+#[derive(Default)]
+struct Waiting {
+    pods: HashSet<PodUid>,
+    /// When the last of them came.
+    since: Option<Instant>,
+}
+
+impl Waiting {
+    /// The pause between two lists.
+    fn pause<G>(&mut self, pods: &Snapshot<G>) -> Duration {
+        let without = pods.pods().map(|entry| &entry.workload);
+        let without = without.filter(|pod| pod.is_live() && pod.addresses.is_empty());
+        let now: HashSet<PodUid> = without.map(|pod| pod.uid.clone()).collect();
+        if !now.is_subset(&self.pods) {
+            self.since = Some(Instant::now());
+        }
+        self.pods = now;
+        match self.since {
+            _ if self.pods.is_empty() => SLOW,
+            Some(since) if since.elapsed() < FRESH => FAST,
+            _ => STUCK,
+        }
     }
 }
 

@@ -12,8 +12,25 @@ use crate::index::{Index, Lookup};
 use crate::watch::{SourceStatus, fold};
 use crate::workload::{PodAnnotations, Workload};
 
-/// Sooner than the next list where nothing is told.
+/// Sooner than the next list where no pod waits.
 const SOON: Duration = Duration::from_secs(4);
+
+fn pod(uid: &str, addresses: &[&str]) -> Workload {
+    Workload {
+        uid: PodUid::new(uid),
+        namespace: "default".into(),
+        name: uid.into(),
+        service_account: None,
+        addresses: addresses.iter().map(|one| one.parse().unwrap()).collect(),
+        sandbox_addresses: Vec::new(),
+        created_at: Timestamp::UNIX_EPOCH,
+        host_network: false,
+        terminal: false,
+        labels: Box::default(),
+        owner: None,
+        annotations: PodAnnotations::default(),
+    }
+}
 
 /// An index that hears of the runtime and, through the test, of the API.
 struct Scene {
@@ -53,21 +70,7 @@ impl Scene {
 
     /// The API shows a pod with this UID and these addresses.
     async fn shows(&self, uid: &str, addresses: &[&str]) {
-        self.api(Event::PodApplied(Workload {
-            uid: PodUid::new(uid),
-            namespace: "default".into(),
-            name: uid.into(),
-            service_account: None,
-            addresses: addresses.iter().map(|one| one.parse().unwrap()).collect(),
-            sandbox_addresses: Vec::new(),
-            created_at: Timestamp::UNIX_EPOCH,
-            host_network: false,
-            terminal: false,
-            labels: Box::default(),
-            owner: None,
-            annotations: PodAnnotations::default(),
-        }))
-        .await;
+        self.api(Event::PodApplied(pod(uid, addresses))).await;
     }
 
     fn owner(&self, address: &str) -> String {
@@ -106,7 +109,7 @@ impl Scene {
 #[tokio::test]
 async fn a_pod_that_the_api_has_shown_is_known_by_its_sandboxes_addresses_before_the_api_has_them()
 {
-    let server = Server::start(true);
+    let server = Server::start();
     let scene = Scene::with(&server);
     scene.shows("a", &[]).await;
     scene.shows("other", &["10.0.0.9"]).await;
@@ -119,7 +122,7 @@ async fn a_pod_that_the_api_has_shown_is_known_by_its_sandboxes_addresses_before
 
 #[tokio::test]
 async fn a_sandbox_of_a_pod_that_the_api_has_not_shown_owns_nothing_until_it_has() {
-    let server = Server::start(true);
+    let server = Server::start();
     server.set(&[
         Sandbox("s1", "a", &["10.0.0.1"], true),
         Sandbox("s2", "b", &["10.0.0.2"], true),
@@ -137,7 +140,7 @@ async fn a_sandbox_of_a_pod_that_the_api_has_not_shown_owns_nothing_until_it_has
 
 #[tokio::test]
 async fn a_sandbox_that_is_not_ready_or_gone_takes_its_address_away_and_a_new_one_brings_another() {
-    let server = Server::start(true);
+    let server = Server::start();
     server.set(&[
         Sandbox("s1", "a", &["10.0.0.1"], true),
         Sandbox("s2", "b", &["10.0.0.2"], true),
@@ -163,7 +166,7 @@ async fn a_sandbox_that_is_not_ready_or_gone_takes_its_address_away_and_a_new_on
 
 #[tokio::test]
 async fn where_the_runtime_and_the_api_disagree_about_an_address_nobody_has_it() {
-    let server = Server::start(true);
+    let server = Server::start();
     server.set(&[Sandbox("s1", "new", &["10.0.0.1"], true)]);
     let scene = Scene::with(&server);
     scene.shows("old", &["10.0.0.1"]).await;
@@ -175,8 +178,8 @@ async fn where_the_runtime_and_the_api_disagree_about_an_address_nobody_has_it()
 }
 
 #[tokio::test]
-async fn a_runtime_that_tells_nothing_is_asked_often_while_a_pod_has_no_address() {
-    let server = Server::start(false);
+async fn the_runtime_is_asked_often_while_a_pod_has_no_address_and_once_about_each_sandbox() {
+    let server = Server::start();
     let scene = Scene::with(&server);
     scene.shows("a", &[]).await;
     assert_eq!(scene.owner("10.0.0.1"), "unknown");
@@ -197,7 +200,7 @@ async fn a_runtime_that_tells_nothing_is_asked_often_while_a_pod_has_no_address(
 
 #[tokio::test]
 async fn what_a_runtime_said_that_went_away_counts_no_longer_and_again_when_it_is_back() {
-    let server = Server::start(true);
+    let server = Server::start();
     server.set(&[Sandbox("s1", "a", &["10.0.0.1"], true)]);
     let scene = Scene::with(&server);
     scene.shows("a", &[]).await;
@@ -216,7 +219,7 @@ async fn what_a_runtime_said_that_went_away_counts_no_longer_and_again_when_it_i
 
 #[tokio::test]
 async fn how_long_before_the_api_the_runtime_told_is_counted() {
-    let server = Server::start(true);
+    let server = Server::start();
     server.set(&[Sandbox("s0", "early", &["10.0.0.5"], true)]);
     let scene = Scene::with(&server);
     scene.shows("early", &[]).await;
@@ -259,11 +262,11 @@ async fn what_is_wrong_with_the_runtime_is_said_in_words() {
         why.contains("cannot connect to") && why.contains("--cri-socket"),
         "{why}"
     );
-    let foreign = Server::of(true, true);
+    let foreign = Server::foreign();
     let why = error(foreign.socket()).await.to_string();
     assert!(why.contains("no ListPodSandbox of runtime.v1"), "{why}");
 
-    let server = Server::start(true);
+    let server = Server::start();
     server.set(&[Sandbox("s1", "a", &["not-an-address"], true)]);
     let mut client = Client::connect(&server.socket()).await.unwrap();
     let why = client.addresses("s1").await.unwrap_err().to_string();
@@ -272,4 +275,35 @@ async fn what_is_wrong_with_the_runtime_is_said_in_words() {
         client.addresses("s2").await.unwrap().is_none(),
         "it is gone"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_runtime_is_asked_often_at_first_less_for_a_pod_that_is_stuck_and_seldom_while_none_waits()
+ {
+    let (mut index, reader) = Index::<()>::new(|_, _| Ok(Arc::new(())));
+    let mut waiting = Waiting::default();
+    let mut pause = |event: Event| {
+        index.apply(event);
+        index.publish();
+        waiting.pause(&reader.snapshot())
+    };
+    assert_eq!(pause(Event::RulesChanged), SLOW);
+    assert_eq!(pause(Event::PodApplied(pod("a", &[]))), FAST);
+    tokio::time::advance(FRESH).await;
+    assert_eq!(pause(Event::RulesChanged), STUCK);
+    assert_eq!(pause(Event::PodApplied(pod("b", &["10.0.0.2"]))), STUCK);
+    // Another one is no longer than the first was.
+    assert_eq!(pause(Event::PodApplied(pod("c", &[]))), FAST);
+    let host = Workload {
+        host_network: true,
+        ..pod("c", &[])
+    };
+    assert_eq!(pause(Event::PodApplied(host)), FAST);
+    tokio::time::advance(FRESH).await;
+    assert_eq!(pause(Event::PodDeleted(PodUid::new("a"))), SLOW);
+    // What the runtime says is not what the API shows: it may end before that.
+    let told =
+        Event::SandboxesReplaced([(PodUid::new("d"), vec!["10.0.0.4".parse().unwrap()])].into());
+    assert_eq!(pause(told), SLOW);
+    assert_eq!(pause(Event::PodApplied(pod("d", &[]))), FAST);
 }

@@ -55,13 +55,27 @@ impl Process {
         Ok(f64::from(ticks) / 100.0)
     }
 
+    /// Its number.
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Resident memory in MiB.
     pub(crate) fn rss_mib(&self) -> Result<f64> {
+        self.status_mib("VmRSS:")
+    }
+
+    /// The most resident memory that it ever had, in MiB.
+    pub(crate) fn peak_mib(&self) -> Result<f64> {
+        self.status_mib("VmHWM:")
+    }
+
+    fn status_mib(&self, field: &str) -> Result<f64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
         let kib = status
             .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"))
-            .context("/proc/PID/status has no VmRSS")?;
+            .find_map(|line| line.strip_prefix(field)?.trim().strip_suffix(" kB"))
+            .with_context(|| format!("/proc/PID/status has no {field}"))?;
         Ok(kib.trim().parse::<f64>()? / 1024.0)
     }
 }

@@ -221,7 +221,7 @@ async fn ask(pods: SocketAddr, pod: u16, role: &str, patient: bool) -> Result<Wa
 }
 
 /// One request on a connection of its own.
-pub(super) async fn get(
+pub(crate) async fn get(
     target: SocketAddr,
     source: Option<IpAddr>,
     path: &str,

@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -16,6 +17,8 @@ use super::Arch;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// What the agent says when its admin socket is there.
 const LISTENS: &str = "the admin socket listens";
+/// What it says when it has read its pods.
+const KNOWS_PODS: &str = " ready condition=\"pods\"";
 
 /// The emulator for a processor.
 fn emulator(arch: Arch) -> &'static str {
@@ -91,27 +94,35 @@ fn agent(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// What /readyz says once the admin socket listens.
+/// What /readyz says once the admin socket listens and the pods are known, as the agent's log tells.
 fn ask(child: &mut Child) -> Result<String> {
     let log = child.stdout.take().context("the log is piped")?;
-    let mut seen = String::new();
-    for line in BufReader::new(log).lines() {
-        let line = line?;
+    let (sender, lines) = mpsc::channel();
+    // Ends with the agent.
+    std::thread::spawn(move || {
+        let lines = BufReader::new(log).lines().map_while(Result::ok);
+        lines.for_each(|line| drop(sender.send(line)));
+    });
+    let (mut seen, mut address, mut knows_pods) = (String::new(), None, false);
+    while address.is_none() || !knows_pods {
+        let Ok(line) = lines.recv_timeout(PATIENCE) else {
+            bail!("the agent ended, or said nothing more for {PATIENCE:?}: {seen}");
+        };
         if line.contains(LISTENS) {
-            let address = line
+            let word = line
                 .split_whitespace()
-                .find_map(|word| word.strip_prefix("address="))
-                .with_context(|| format!("no address in {line}"))?;
-            let mut socket = TcpStream::connect(address).with_context(|| address.to_owned())?;
-            socket.set_read_timeout(Some(PATIENCE))?;
-            socket
-                .write_all(b"GET /readyz HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n")?;
-            let mut answer = String::new();
-            socket.read_to_string(&mut answer)?;
-            return Ok(answer);
+                .find_map(|word| word.strip_prefix("address="));
+            address = word.map(str::to_owned);
         }
+        knows_pods |= line.contains(KNOWS_PODS);
         seen += &line;
         seen.push('\n');
     }
-    bail!("the agent ended: {seen}")
+    let address = address.unwrap_or_default();
+    let mut socket = TcpStream::connect(&address).with_context(|| address.clone())?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.write_all(b"GET /readyz HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer)?;
+    Ok(answer)
 }

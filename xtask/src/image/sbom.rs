@@ -50,7 +50,8 @@ fn clean() -> Result<()> {
         .filter_map(Result::ok)
         .map(|entry| entry.path());
     let folders: Vec<PathBuf> = crates
-        .chain([root.to_owned(), root.join("xtask")])
+        .chain([root.to_owned()])
+        .chain(["reference", "simulation", "xtask"].map(|name| root.join(name)))
         .collect();
     for folder in folders {
         let file = folder.join(format!("{NAME}.json"));

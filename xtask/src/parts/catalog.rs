@@ -36,10 +36,11 @@ pub(crate) enum Part {
 
 impl Part {
     /// Every part that the tests run, the slowest to build first.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::KubeApiserver,
         Self::Helm,
         Self::CargoDeny,
+        Self::Mdbook,
         Self::Etcd,
         Self::Python,
         Self::CargoFuzz,

@@ -18,7 +18,7 @@ pub(crate) struct Program {
 }
 
 /// All of them.
-pub(crate) const PROGRAMS: [Program; 13] = [
+pub(crate) const PROGRAMS: [Program; 19] = [
     Program {
         name: "ip",
         package: "iproute2",
@@ -38,6 +38,16 @@ pub(crate) const PROGRAMS: [Program; 13] = [
         name: "iptables-legacy",
         package: "iptables",
         purpose: "is what --intercept=iptables runs, in its variant legacy",
+    },
+    Program {
+        name: "chromium",
+        package: "chromium",
+        purpose: "renders the status page",
+    },
+    Program {
+        name: "setsid",
+        package: "util-linux",
+        purpose: "gives `podiam status --watch` a terminal",
     },
     Program {
         name: "setpriv",
@@ -84,7 +94,34 @@ pub(crate) const PROGRAMS: [Program; 13] = [
         package: "npm",
         purpose: "fetches that engine",
     },
+    Program {
+        name: "containerd",
+        package: "containerd",
+        purpose: "tells the addresses of sandboxes",
+    },
+    Program {
+        name: "runc",
+        package: "runc",
+        purpose: "runs them",
+    },
+    Program {
+        name: "/usr/lib/cni/bridge",
+        package: "containernetworking-plugins",
+        purpose: "gives them addresses",
+    },
+    Program {
+        name: "busybox",
+        package: "busybox-static",
+        purpose: "is what they run",
+    },
 ];
+
+/// What counts instructions.
+pub(crate) const INSTRUCTIONS: [Program; 1] = [Program {
+    name: "valgrind",
+    package: "valgrind",
+    purpose: "counts the agent's instructions",
+}];
 
 /// What the image needs.
 pub(crate) const IMAGE: [Program; 2] = [

@@ -32,12 +32,12 @@ impl fmt::Display for Account {
     }
 }
 
-/// A text is not the ARN of an OpenID Connect provider.
+/// A text is not the ARN of a cluster's provider of identities (OIDC).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("it is not of the form arn:PARTITION:iam::ACCOUNT:oidc-provider/HOST/PATH")]
 pub struct NotAProvider;
 
-/// The cluster's OpenID Connect provider in IAM, by its ARN.
+/// The cluster's provider of identities (OIDC) in IAM, by its ARN.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OidcProvider {
     arn: String,

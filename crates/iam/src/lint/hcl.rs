@@ -16,6 +16,11 @@ impl Lines {
         Self(text.match_indices('\n').map(|(at, _)| at).collect())
     }
 
+    /// Those of a text that is not at hand: everything is on its first line.
+    pub(super) fn nowhere() -> Self {
+        Self(Vec::new())
+    }
+
     /// The line on which something with a place in the text begins, counted from 1.
     pub(super) fn line(&self, thing: &impl Span) -> u32 {
         let start = thing.span().map_or(0, |span| span.start);

@@ -13,6 +13,7 @@ mod reach;
 mod report;
 mod rules;
 mod terraform;
+mod values;
 mod wildcard;
 
 pub use code::{Code, Severity};
@@ -82,7 +83,7 @@ pub fn lint(sources: &[Source<'_>], knowledge: &Knowledge) -> Report {
                     format!("this is not JSON: {error}"),
                 )),
             },
-            Language::Hcl => files.read(file, source.text, &mut findings),
+            Language::Hcl => files.read(file, source, &mut findings),
         }
     }
     files.documents(&mut documents, &mut findings);

@@ -1,15 +1,17 @@
 //! Finds the documents in Terraform's files: in the resources of IAM that hold one, and in
 //! `data "aws_iam_policy_document"`. References between resources are followed over all files.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use hcl::edit::structure::{Block, BlockLabel, Body};
 
+use super::Source;
 use super::code::Code;
 use super::document::{Document, Purpose, RoleFacts, Setting, purpose, statements};
 use super::finding::Finding;
 use super::hcl::{Lines, Policy, attribute, node, policy};
 use super::node::{Kind, Node};
+use super::values::Values;
 
 /// What all files together hold.
 #[derive(Default)]
@@ -18,7 +20,11 @@ pub(super) struct Files {
     /// `aws_iam_policy_document`, by label.
     data: HashMap<String, Place>,
     /// The ARNs of roles by the label of `aws_iam_role`, with unknown account and partition.
-    roles: HashMap<String, String>,
+    roles: HashMap<String, (usize, String)>,
+    /// Variables and locals.
+    values: Values,
+    /// The folder of each file that was read, by its number.
+    folders: HashMap<usize, String>,
 }
 
 /// A document that stands in a resource.
@@ -40,7 +46,8 @@ struct Place {
 
 impl Files {
     /// Adds a file.
-    pub(super) fn read(&mut self, file: usize, text: &str, findings: &mut Vec<Finding>) {
+    pub(super) fn read(&mut self, file: usize, source: &Source<'_>, findings: &mut Vec<Finding>) {
+        let text = source.text;
         let body = match hcl::edit::parser::parse_body(text) {
             Ok(body) => body,
             Err(error) => {
@@ -56,6 +63,12 @@ impl Files {
                 return;
             }
         };
+        let folder = source
+            .name
+            .rsplit_once('/')
+            .map_or("", |(folder, _)| folder);
+        self.values.read(folder, &body);
+        self.folders.insert(file, folder.to_owned());
         let lines = Lines::of(text);
         for block in body.blocks() {
             let labels: Vec<&str> = block.labels.iter().map(label).collect();
@@ -125,7 +138,10 @@ impl Files {
                     let path = text("path").unwrap_or_else(|| "/".to_owned());
                     self.roles.insert(
                         name.to_owned(),
-                        format!("arn:${{partition}}:iam::${{account}}:role{path}{role}"),
+                        (
+                            file,
+                            format!("arn:${{partition}}:iam::${{account}}:role{path}{role}"),
+                        ),
                     );
                 }
             }
@@ -143,7 +159,17 @@ impl Files {
     pub(super) fn documents(mut self, documents: &mut Vec<Document>, findings: &mut Vec<Finding>) {
         // What the roles tell of the data that are their trust policies.
         let mut told: HashMap<String, RoleFacts> = HashMap::new();
-        for held in std::mem::take(&mut self.held) {
+        for (file, arn) in self.roles.values_mut() {
+            *arn = self.values.resolve_text(folder(&self.folders, *file), arn);
+        }
+        for mut held in std::mem::take(&mut self.held) {
+            if let Policy::Unknown(source) = &held.policy
+                && let Some(found) = self
+                    .values
+                    .policy(folder(&self.folders, held.place.file), source)
+            {
+                held.policy = on_line_of(&held.place, found);
+            }
             match held.policy {
                 Policy::Document(node) => {
                     documents.push(self.document(
@@ -196,7 +222,23 @@ impl Files {
         findings: &mut Vec<Finding>,
     ) -> Document {
         let mut node = node.clone();
+        let mut unknown = BTreeSet::new();
+        self.values
+            .resolve(folder(&self.folders, place.file), &mut node, &mut unknown);
         self.resolve(&mut node);
+        if !unknown.is_empty() {
+            let names: Vec<String> = unknown.into_iter().collect();
+            findings.push(Finding::new(
+                Code::NotJudged,
+                place.file,
+                place.line,
+                &place.subject,
+                format!(
+                    "{} has no value in these files: what depends on it cannot be told",
+                    names.join(", ")
+                ),
+            ));
+        }
         let statements = statements(&node, place.file, &place.subject, findings);
         let purpose = purpose(trust, &statements);
         Document {
@@ -220,7 +262,7 @@ impl Files {
                 let label = text
                     .strip_prefix("${aws_iam_role.")
                     .and_then(|rest| rest.strip_suffix(".arn}"));
-                if let Some(arn) = label.and_then(|label| self.roles.get(label)) {
+                if let Some((_, arn)) = label.and_then(|label| self.roles.get(label)) {
                     text.clone_from(arn);
                 }
             }
@@ -228,6 +270,22 @@ impl Files {
             Kind::Map(entries) => entries.iter_mut().for_each(|(_, node)| self.resolve(node)),
             Kind::Plain(_) => {}
         }
+    }
+}
+
+/// The folder of a file.
+fn folder(folders: &HashMap<usize, String>, file: usize) -> &str {
+    folders.get(&file).map_or("", String::as_str)
+}
+
+/// A document that is written down elsewhere, with the line of the resource that uses it.
+fn on_line_of(place: &Place, policy: Policy) -> Policy {
+    match policy {
+        Policy::Document(mut node) => {
+            super::values::on_line(&mut node, place.line);
+            Policy::Document(node)
+        }
+        other => other,
     }
 }
 

@@ -34,7 +34,7 @@ fn question(principal: &str, action: &str, trust: &PolicyDocument) -> Question {
 }
 
 /// Asks all, and panics with those that are not answered as expected.
-fn expect(table: Vec<(String, bool, Question)>) {
+fn expect(table: &[(String, bool, Question)]) {
     let questions: Vec<Question> = table
         .iter()
         .map(|(_, _, question)| question.clone())
@@ -89,11 +89,7 @@ fn a_token_of_the_named_account_for_sts_is_trusted_and_no_other_is() {
             question(&arn, "sts:AssumeRole", &trust),
         ),
     ];
-    expect(
-        table
-            .map(|(name, expected, question)| (name.to_owned(), expected, question))
-            .into(),
-    );
+    expect(&table.map(|(name, expected, question)| (name.to_owned(), expected, question)));
 }
 
 #[test]
@@ -127,7 +123,7 @@ fn pod_identity_is_trusted_for_the_named_accounts_of_the_named_cluster() {
             table.push((format!("{action}: {name}"), expected, question));
         }
     }
-    expect(table);
+    expect(&table);
 }
 
 #[test]
@@ -138,7 +134,7 @@ fn while_both_ways_work_the_nodes_may_too_and_afterwards_not() {
     let own = Trust::in_nodes(vec![RoleArn::parse(&nodes).unwrap()]).document();
     during.statement.splice(0..0, own.statement);
     let assume = |trust: &PolicyDocument| Question::assume(&nodes, ROLE).trusted_by(&value(trust));
-    expect(vec![
+    expect(&[
         ("during".to_owned(), true, assume(&during)),
         ("afterwards".to_owned(), false, assume(&after)),
     ]);

@@ -1,6 +1,6 @@
 //! What pods reach and what they do not.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, TcpStream};
 
 use podiam_intercept::{Outcome, connection::original_destination};
 
@@ -11,6 +11,10 @@ use super::{
         topology::{IMDS, IMDS_V6, Node, TARGET},
     },
 };
+
+fn local(connection: &TcpStream) -> IpAddr {
+    connection.local_addr().unwrap().ip()
+}
 
 #[test]
 fn without_rules_a_pod_reaches_the_real_metadata_service() {
@@ -42,7 +46,7 @@ fn a_pod_on_a_routed_veth_without_a_host_address_lands_at_the_agent() {
         TARGET.parse::<SocketAddr>().unwrap()
     );
     assert_eq!(
-        original_destination(&connection).unwrap(),
+        original_destination(&connection, local(&connection)).unwrap(),
         IMDS.parse::<SocketAddr>().unwrap()
     );
     nobody_at(&imds);
@@ -59,7 +63,7 @@ fn pods_on_a_shared_bridge_land_at_the_agent() {
         let (connection, peer) = accept(&agent);
         assert_eq!(peer.ip().to_string(), pod.ip);
         assert_eq!(
-            original_destination(&connection).unwrap(),
+            original_destination(&connection, local(&connection)).unwrap(),
             IMDS.parse::<SocketAddr>().unwrap()
         );
     }
@@ -75,7 +79,7 @@ fn a_dual_stack_listener_sees_the_original_destination_of_both_families() {
     for metadata in [IMDS, IMDS_V6] {
         pod.pod.reach(metadata);
         let (connection, _) = accept(&agent);
-        let original = original_destination(&connection).unwrap();
+        let original = original_destination(&connection, local(&connection)).unwrap();
         assert_eq!(original, metadata.parse::<SocketAddr>().unwrap());
     }
     nobody_at(&imds_v6);

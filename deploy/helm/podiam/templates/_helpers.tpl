@@ -86,6 +86,7 @@ ports and `verbose` win over extraArgs.
 {{- with .Values.host.interface }}{{ $_ := set $flags "host-interface" . }}{{ end -}}
 {{- with .Values.stateDir }}{{ $_ := set $flags "state-dir" . }}{{ end -}}
 {{- with .Values.startupTaint }}{{ $_ := set $flags "startup-taint" . }}{{ end -}}
+{{- with .Values.criSocket }}{{ $_ := set $flags "cri-socket" . }}{{ end -}}
 {{- if not .Values.selfTest.enabled }}{{ $_ := set $flags "self-test-interval" "0" }}{{ end -}}
 {{- range $name, $value := .Values.extraArgs -}}
 {{- if and (kindIs "bool" $value) (not $value) -}}

@@ -39,6 +39,10 @@ capabilities:
 {{- if .Values.selfTest.enabled -}}
 {{- $_ := set $folders "netns" (dict "path" "/run/netns" "type" "DirectoryOrCreate" "propagation" "HostToContainer") -}}
 {{- end -}}
+{{- with .Values.criSocket -}}
+{{- /* The folder: a runtime that restarts makes a new socket. Propagation: what it unmounts there is let go here, too. */ -}}
+{{- $_ := set $folders "cri" (dict "path" (dir .) "type" "Directory" "propagation" "HostToContainer") -}}
+{{- end -}}
 {{- toJson $folders -}}
 {{- end -}}
 

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use futures::StreamExt as _;
 use futures::stream;
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Body, Frame, Incoming};
@@ -16,13 +15,11 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
 use tempfile::TempDir;
 use tokio::net::UnixListener;
-use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 
 use super::super::messages::{
-    ContainerEventResponse, ListPodSandboxResponse, PodIp, PodSandbox, PodSandboxMetadata,
-    PodSandboxNetworkStatus, PodSandboxState, PodSandboxStatus, PodSandboxStatusRequest,
-    PodSandboxStatusResponse,
+    ListPodSandboxResponse, PodIp, PodSandbox, PodSandboxMetadata, PodSandboxNetworkStatus,
+    PodSandboxState, PodSandboxStatus, PodSandboxStatusRequest, PodSandboxStatusResponse,
 };
 
 /// A sandbox: its ID, its pod's UID, its addresses, and whether it is ready.
@@ -37,11 +34,8 @@ pub(super) struct Sandbox(
 /// What a server says; shared with those that come after it at the same socket.
 pub(super) struct State {
     pub(super) sandboxes: Mutex<Vec<Sandbox>>,
-    /// Whether it tells what happens.
-    pub(super) talkative: bool,
     /// Whether it has no `ListPodSandbox`.
     pub(super) foreign: bool,
-    happened: broadcast::Sender<()>,
     statuses: Mutex<usize>,
 }
 
@@ -53,16 +47,19 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn start(talkative: bool) -> Self {
-        Self::of(talkative, false)
+    pub(super) fn start() -> Self {
+        Self::of(false)
     }
 
-    pub(super) fn of(talkative: bool, foreign: bool) -> Self {
+    /// One that has nothing of CRI.
+    pub(super) fn foreign() -> Self {
+        Self::of(true)
+    }
+
+    fn of(foreign: bool) -> Self {
         let state = State {
             sandboxes: Mutex::default(),
-            talkative,
             foreign,
-            happened: broadcast::channel(8).0,
             statuses: Mutex::default(),
         };
         Self::serve(Arc::new(state), Arc::new(tempfile::tempdir().unwrap()))
@@ -110,10 +107,9 @@ impl Server {
         socket(self.folder.path())
     }
 
-    /// These are all sandboxes from now on; a talkative runtime tells that something has happened.
+    /// These are all sandboxes from now on.
     pub(super) fn set(&self, sandboxes: &[Sandbox]) {
         *self.state.sandboxes.lock().unwrap() = sandboxes.to_vec();
-        let _ = self.state.happened.send(());
     }
 
     /// How often it was asked for the status of one sandbox.
@@ -169,14 +165,6 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Answer,
                     }),
                 }),
             })
-        }
-        "/runtime.v1.RuntimeService/GetContainerEvents" if state.talkative => {
-            let happened = state.happened.subscribe();
-            let events = stream::unfold(happened, async |mut happened| {
-                happened.recv().await.ok()?;
-                Some((frame(&ContainerEventResponse {}), happened))
-            });
-            respond(StreamBody::new(events.map(|data| Ok(Frame::data(data)))))
         }
         _ => refused("12"),
     })

@@ -1,6 +1,6 @@
 //! Terraform: the tutorial's own kind of files, and every form in which a document can stand in one.
 
-use super::in_hcl;
+use super::{Knowledge, found, in_hcl};
 
 /// What the usual tutorial shows, in our own words: nodes that may assume anything, and a role that trusts them.
 pub(super) const TUTORIAL: &str = r#"
@@ -130,8 +130,8 @@ resource "aws_iam_policy" "unknown" {
     assert_eq!(
         in_hcl(text),
         [
-            "PI201:22", "PI101:31", "PI104:31", "PI002:33", "PI103:39", "PI104:39", "PI001:44",
-            "PI002:47", "PI002:51", "PI104:51"
+            "PI002:2", "PI201:22", "PI101:31", "PI104:31", "PI002:33", "PI002:36", "PI103:39",
+            "PI104:39", "PI001:44", "PI002:47", "PI002:50", "PI002:51", "PI104:51"
         ]
     );
 }
@@ -160,6 +160,61 @@ fn what_only_terraform_knows_is_noted_and_never_passed_over() {
         ),
         (deny, "PI002:3"),
     ] {
-        assert_eq!(in_hcl(&policy(statement)), [expected], "{statement}");
+        let found = in_hcl(&policy(statement));
+        let notes = found.iter().filter(|finding| finding.starts_with("PI002"));
+        assert_eq!(notes.count(), found.len(), "{statement}: {found:?}");
+        assert!(
+            found.contains(&expected.to_owned()),
+            "{statement}: {found:?}"
+        );
     }
+}
+
+/// A policy of the nodes whose resource is made of a variable and a local.
+const VARIABLES: &str = r#"
+variable "path" {
+  default = "*"
+}
+variable "account" {}
+locals {
+  roles  = "arn:aws:iam::123456789012:role/${var.path}"
+  all    = { pods = [local.roles] }
+  policy = jsonencode({ Statement = { Effect = "Allow", Action = "sts:AssumeRole", Resource = local.all.pods } })
+}
+resource "aws_iam_role_policy" "nodes" {
+  role   = "nodes"
+  policy = local.policy
+}
+"#;
+
+#[test]
+fn variables_are_their_defaults_and_locals_their_expressions_through_any_number_of_steps() {
+    assert_eq!(in_hcl(VARIABLES), ["PI102:11", "PI104:11"]);
+    let scoped = VARIABLES.replace(r#"default = "*""#, r#"default = "k8s/*""#);
+    assert_eq!(in_hcl(&scoped), ["PI104:11"]);
+}
+
+#[test]
+fn a_variable_without_a_default_is_not_guessed_and_told() {
+    let unknown = VARIABLES.replace(r#"default = "*""#, "");
+    let found = in_hcl(&unknown);
+    assert!(found.contains(&"PI002:11".to_owned()), "{found:?}");
+    assert!(!found.contains(&"PI102:11".to_owned()), "{found:?}");
+    // A circle has no value either.
+    let circle = VARIABLES.replace("role/${var.path}", "role/${local.roles}");
+    assert!(in_hcl(&circle).contains(&"PI002:11".to_owned()));
+}
+
+#[test]
+fn a_folder_is_a_module_with_names_of_its_own() {
+    let variable = "variable \"path\" {\n  default = \"*\"\n}\n";
+    let rest = VARIABLES.replace("variable \"path\" {\n  default = \"*\"\n}\n", "");
+    let has = |folder: &str, code: &str| {
+        let name = format!("{folder}variables.tf");
+        let sources = [("nodes/main.tf", rest.as_str()), (&name, variable)];
+        let found = found(&sources, &Knowledge::default());
+        found.iter().any(|finding| finding.starts_with(code))
+    };
+    assert!(has("nodes/", "PI102") && !has("nodes/", "PI002"));
+    assert!(!has("other/", "PI102") && has("other/", "PI002"));
 }
