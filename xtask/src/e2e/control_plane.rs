@@ -49,7 +49,7 @@ impl ControlPlane {
             Daemon::start("etcd", &mut etcd, logs)?,
             Daemon::start("kube-apiserver", &mut apiserver, logs)?,
         ];
-        wait::until("a ready API server", Duration::from_secs(60), || {
+        wait::until("a ready API server", Duration::from_mins(1), || {
             daemons.iter_mut().try_for_each(Daemon::check)?;
             kubectl.run(&["get", "--raw", "/readyz"])
         })?;
@@ -126,6 +126,6 @@ fn apiserver_flags(pki: &Pki, logs: &Path) -> Vec<String> {
     ]
 }
 
-/// Writes down what ServiceAccounts ask for: the agent's requests.
+/// Writes down what service accounts ask for: the agent's requests.
 pub(super) const AUDIT: &str = r#"{"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
     "rules": [{"level": "Metadata", "userGroups": ["system:serviceaccounts"]}, {"level": "None"}]}"#;

@@ -29,7 +29,7 @@ impl Stage {
         if let (Some(all), Some(more)) = (all.as_object_mut(), more.as_object()) {
             all.extend(more.clone());
         }
-        let file = self.stage.join("values.json");
+        let file = self.memory.join("values.json");
         std::fs::write(&file, all.to_string())?;
         let output = Command::new(Part::Helm.program(&parts::cache()?))
             .args(["upgrade", "--install", "podiam"])
@@ -43,9 +43,9 @@ impl Stage {
             ])
             .arg(&file)
             .env("KUBECONFIG", self.kubectl.kubeconfig())
-            .env("HELM_CACHE_HOME", self.stage.join("helm/cache"))
-            .env("HELM_CONFIG_HOME", self.stage.join("helm/config"))
-            .env("HELM_DATA_HOME", self.stage.join("helm/data"))
+            .env("HELM_CACHE_HOME", self.memory.join("helm/cache"))
+            .env("HELM_CONFIG_HOME", self.memory.join("helm/config"))
+            .env("HELM_DATA_HOME", self.memory.join("helm/data"))
             .output()
             .context("helm cannot be started")?;
         if !output.status.success() {

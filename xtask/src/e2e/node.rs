@@ -122,7 +122,7 @@ impl Node {
             return Ok(());
         };
         // Its end is the end of all processes of the node, and is told when they are gone.
-        kill(Pid::from_raw(self.init(&child)?), Signal::SIGKILL)?;
+        kill(Pid::from_raw(Self::init(&child)?), Signal::SIGKILL)?;
         child.wait()?;
         drop(network);
         // The kernel takes links of a namespace that is gone away some time later.
@@ -135,7 +135,7 @@ impl Node {
     }
 
     /// The node's process 1, as this namespace numbers it.
-    fn init(&self, unshare: &Child) -> Result<i32> {
+    fn init(unshare: &Child) -> Result<i32> {
         let parent = format!("PPid:\t{}\n", unshare.id());
         wait::until("the node's process 1", Duration::from_secs(5), || {
             for entry in fs::read_dir("/proc")?.flatten() {
@@ -153,7 +153,7 @@ impl Node {
         let (_, child) = self.running.as_ref().context("the node is off")?;
         let mut command = Command::new("nsenter");
         command
-            .arg(format!("--target={}", self.init(child)?))
+            .arg(format!("--target={}", Self::init(child)?))
             .args(["--net", "--mount", "--pid", "--", program]);
         Ok(command)
     }

@@ -155,7 +155,7 @@ impl Pod {
     /// Waits until its counts are so.
     pub(super) fn until(&self, what: &str, so: impl Fn(&Counts) -> bool) -> Result<Counts> {
         let what = format!("{what} of the pod {}", self.name);
-        wait::until(&what, Duration::from_secs(60), || {
+        wait::until(&what, Duration::from_mins(1), || {
             let counts = self.counts()?;
             anyhow::ensure!(so(&counts), "{counts:?}");
             Ok(counts)

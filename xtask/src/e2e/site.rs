@@ -142,9 +142,9 @@ impl<'p> Site<'p> {
             _moto: moto,
             node,
             network: self.network,
-            _runtime: self.runtime,
+            _answering: self.runtime,
             folder: self.plan.folder.clone(),
-            stage: self.stage,
+            memory: self.stage,
             pods: Vec::new(),
             past: (0, 0),
             seen: 0,
@@ -164,7 +164,7 @@ impl<'p> Site<'p> {
         command.args([HOST.to_string(), "-p".into(), AWS_PORT.to_string()]);
         let mut moto = Daemon::start("moto", &mut command, &self.logs)?;
         let address = SocketAddr::new(HOST.into(), AWS_PORT);
-        wait::until("moto", Duration::from_secs(60), || {
+        wait::until("moto", Duration::from_mins(1), || {
             moto.check()?;
             Ok(TcpStream::connect(address)?)
         })?;

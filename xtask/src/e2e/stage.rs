@@ -30,11 +30,11 @@ pub(super) struct Stage {
     /// The site's network.
     pub(super) network: Namespace,
     /// The one that AWS answers on.
-    pub(super) _runtime: Runtime,
+    pub(super) _answering: Runtime,
     /// target/e2e.
     pub(super) folder: PathBuf,
     /// The file system in memory.
-    pub(super) stage: PathBuf,
+    pub(super) memory: PathBuf,
     /// The scene's pods that ask all the time.
     pub(super) pods: Vec<Pod>,
     /// What was asked and what leaked in pods that are no more.
@@ -98,7 +98,7 @@ impl Stage {
 
     /// What the agents are told, of which there is one.
     pub(super) fn agent_arguments(&self) -> Result<String> {
-        wait::until("one agent", Duration::from_secs(60), || {
+        wait::until("one agent", Duration::from_mins(1), || {
             Ok(self.agent()?["spec"]["containers"][0]["args"].to_string())
         })
     }

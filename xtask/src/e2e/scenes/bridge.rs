@@ -26,7 +26,7 @@ pub(super) fn play(stage: &mut Stage, report: &mut Report) -> Result<()> {
     let reader = stage.pod(NAMESPACE, "reader", Some("reader"))?;
     let writer = stage.pod(NAMESPACE, "writer", Some("writer"))?;
     report.subject("podiam", "without the right to look into pods");
-    let told = wait::until("the agent's answer", Duration::from_secs(60), || {
+    let told = wait::until("the agent's answer", Duration::from_mins(1), || {
         let told = reader.ask(CREDENTIALS)?;
         ensure!(told.body.contains("share a link"), "{told:?}");
         Ok(told)

@@ -19,7 +19,7 @@ pub(super) fn play(stage: &mut Stage, report: &mut Report) -> Result<()> {
         .apply(&pods::named(template, NAMESPACE, "crashing"))?;
     report.subject("crashing", "iam.amazonaws.com/role: reader; exits with 1");
     let (mut seen, mut looked, mut right) = (0, 0, 0);
-    wait::until("crashes", Duration::from_secs(120), || {
+    wait::until("crashes", Duration::from_mins(2), || {
         let pod = stage
             .kubectl
             .json(&["get", "pod", "-n", NAMESPACE, "crashing"])?;

@@ -21,7 +21,7 @@ pub(super) fn play(stage: &mut Stage, report: &mut Report) -> Result<()> {
     stage.namespace(NAMESPACE, &["*"])?;
     report.command("helm upgrade podiam deploy/helm/podiam --set resources.limits.memory=64Mi");
     stage.helm(&json!({"resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "64Mi"}}}))?;
-    wait::until("one agent", Duration::from_secs(60), || stage.agent())?;
+    wait::until("one agent", Duration::from_mins(1), || stage.agent())?;
     let reader = stage.pod(NAMESPACE, "reader", Some("reader"))?;
     reader.until("right answers", |counts| counts.right > 20)?;
     reader.reset()?;
@@ -32,7 +32,7 @@ pub(super) fn play(stage: &mut Stage, report: &mut Report) -> Result<()> {
         .to_owned();
     let started = Instant::now();
     eat(stage, &container)?;
-    let status = wait::until("the end of the agent", Duration::from_secs(60), || {
+    let status = wait::until("the end of the agent", Duration::from_mins(1), || {
         let status = stage.agent()?["status"]["containerStatuses"][0].clone();
         ensure!(status["restartCount"].as_u64() > Some(0), "{status}");
         Ok(status)
@@ -45,7 +45,7 @@ pub(super) fn play(stage: &mut Stage, report: &mut Report) -> Result<()> {
         &format!("{}", ends[0]),
     );
     // Some requests were refused by then; from here on they are counted anew.
-    let meanwhile = wait::until("the next life", Duration::from_secs(60), || {
+    let meanwhile = wait::until("the next life", Duration::from_mins(1), || {
         let ready = &stage.agent()?["status"]["containerStatuses"][0]["ready"];
         ensure!(ready == true, "not ready");
         reader.counts()
@@ -70,7 +70,7 @@ pub(super) fn play(stage: &mut Stage, report: &mut Report) -> Result<()> {
 fn eat(stage: &Stage, container: &str) -> Result<()> {
     let groups = cgroups::controller("memory")?.join(stage.node.cgroup().trim_start_matches('/'));
     let group = find(&groups, container).context("the control group of the agent's container")?;
-    let file = stage.stage.join("eaten");
+    let file = stage.memory.join("eaten");
     let script = r#"echo $$ > "$1/cgroup.procs" && exec head -c 100M /dev/zero > "$2""#;
     // It is killed too, or the container's end is its own.
     Command::new("sh")

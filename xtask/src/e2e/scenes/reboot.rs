@@ -67,7 +67,7 @@ pub(super) fn play(stage: &mut Stage, report: &mut Report) -> Result<()> {
 /// Waits until the pods have been started so many times after their first.
 fn alive_again(stage: &mut Stage, report: &mut Report, times: u64, started: Instant) -> Result<()> {
     for name in PODS {
-        wait::until("the pods' next life", Duration::from_secs(120), || {
+        wait::until("the pods' next life", Duration::from_mins(2), || {
             stage.node.check()?;
             let pod = stage.kubectl.json(&["get", "pod", "-n", NAMESPACE, name])?;
             let container = &pod["status"]["containerStatuses"][0];

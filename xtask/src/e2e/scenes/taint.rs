@@ -32,7 +32,7 @@ pub(super) fn play(stage: &mut Stage, report: &mut Report) -> Result<()> {
         ..Boot::default()
     };
     stage.node.boot(&stage.network, joining)?;
-    let joined = wait::until("the node", Duration::from_secs(60), || {
+    let joined = wait::until("the node", Duration::from_mins(1), || {
         stage.node.check()?;
         stage.kubectl.json(&["get", "node", node::NAME])
     })?;
