@@ -2,7 +2,7 @@
 
 use podiam_lab::netns::{IMDS6, NODE6, Wiring};
 
-use crate::scene::Privilege::{Full, NoSysAdmin};
+use crate::scene::Privilege::{Blind, Full, NoSysAdmin};
 use crate::scene::{
     LEARNED, Privilege, Scene, address6, ask, imds, impersonate, impersonate6, ip, until, until_at,
 };
@@ -23,7 +23,7 @@ fn manifests() -> Vec<Manifest> {
 }
 
 /// What the agent is started with, what the victim is told, and what the impostor is told.
-const ROWS: [(Privilege, &[&str], &str, &str); 6] = [
+const ROWS: [(Privilege, &[&str], &str, &str); 7] = [
     (Full, &["--identity=ip"], STOLEN, STOLEN),
     (
         Full,
@@ -38,6 +38,7 @@ const ROWS: [(Privilege, &[&str], &str, &str); 6] = [
         STOLEN,
     ),
     (NoSysAdmin, &["--identity=auto"], SHARED, SHARED),
+    (Blind, &["--identity=auto"], SHARED, SHARED),
     (Full, &["--identity=auto"], STOLEN, NOT_ITS_CONNECTION),
     (Full, &["--identity=netns"], STOLEN, NOT_ITS_CONNECTION),
 ];

@@ -37,6 +37,8 @@ pub(crate) enum Privilege {
     Full,
     /// It may not enter pods' namespaces.
     NoSysAdmin,
+    /// Nor does it see any: as the chart starts it where nothing more is asked for.
+    Blind,
 }
 
 /// A pod with a name in /run/netns. Dropped: the name and the link go first, as a runtime does it.
@@ -99,9 +101,20 @@ impl Scene {
         let node = self.vpc.node().namespace();
         let program = env!("CARGO_BIN_EXE_podiam");
         let mut command = enter(node, "nsenter");
-        command.arg(self.names.entrance()).arg("--");
-        if privilege == Privilege::NoSysAdmin {
-            command.args(["setpriv", "--bounding-set=-sys_admin", "--"]);
+        if privilege == Privilege::Blind {
+            // In the mount namespace of this test there are no names of pods.
+            command.args(["--net=/proc/self/ns/net", "--"]);
+        } else {
+            command.arg(self.names.entrance()).arg("--");
+        }
+        match privilege {
+            Privilege::Full => {}
+            Privilege::NoSysAdmin => {
+                command.args(["setpriv", "--bounding-set=-sys_admin", "--"]);
+            }
+            Privilege::Blind => {
+                command.args(["setpriv", "--bounding-set=-sys_admin,-sys_ptrace", "--"]);
+            }
         }
         command.arg(program);
         let workloads = format!("--workloads={}", self.manifests.path().display());

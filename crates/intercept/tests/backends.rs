@@ -22,7 +22,7 @@ use podiam_intercept::{
 use support::{
     Namespace, accept,
     backends::{Kind, every},
-    nobody_at, refuse_what_conntrack_does_not_know,
+    local, nobody_at, refuse_what_conntrack_does_not_know,
     topology::{IMDS, IMDS_V6, Node, TARGET, TARGET_V6},
 };
 

@@ -122,7 +122,7 @@ impl Node {
             return Ok(());
         };
         // Its end is the end of all processes of the node, and is told when they are gone.
-        kill(Pid::from_raw(init(&child)?), Signal::SIGKILL)?;
+        kill(Pid::from_raw(Self::init(&child)?), Signal::SIGKILL)?;
         child.wait()?;
         drop(network);
         // The kernel takes links of a namespace that is gone away some time later.
@@ -134,12 +134,26 @@ impl Node {
         self.running.is_some()
     }
 
+    /// The node's process 1, as this namespace numbers it.
+    fn init(unshare: &Child) -> Result<i32> {
+        let parent = format!("PPid:\t{}\n", unshare.id());
+        wait::until("the node's process 1", Duration::from_secs(5), || {
+            for entry in fs::read_dir("/proc")?.flatten() {
+                let status = fs::read_to_string(entry.path().join("status")).unwrap_or_default();
+                if status.contains(&parent) {
+                    return Ok(entry.file_name().to_string_lossy().parse()?);
+                }
+            }
+            bail!("{NAME} has no process 1")
+        })
+    }
+
     /// A command to be run in the node's namespaces.
     pub(super) fn command(&self, program: &str) -> Result<Command> {
         let (_, child) = self.running.as_ref().context("the node is off")?;
         let mut command = Command::new("nsenter");
         command
-            .arg(format!("--target={}", init(child)?))
+            .arg(format!("--target={}", Self::init(child)?))
             .args(["--net", "--mount", "--pid", "--", program]);
         Ok(command)
     }
@@ -169,18 +183,4 @@ impl Node {
     pub(super) fn cgroup(&self) -> &str {
         &self.cgroup
     }
-}
-
-/// The node's process 1, as this namespace numbers it.
-fn init(unshare: &Child) -> Result<i32> {
-    let parent = format!("PPid:\t{}\n", unshare.id());
-    wait::until("the node's process 1", Duration::from_secs(5), || {
-        for entry in fs::read_dir("/proc")?.flatten() {
-            let status = fs::read_to_string(entry.path().join("status")).unwrap_or_default();
-            if status.contains(&parent) {
-                return Ok(entry.file_name().to_string_lossy().parse()?);
-            }
-        }
-        bail!("{NAME} has no process 1")
-    })
 }

@@ -142,7 +142,7 @@ impl<'p> Site<'p> {
             _moto: moto,
             node,
             network: self.network,
-            _runtime: self.runtime,
+            _answering: self.runtime,
             folder: self.plan.folder.clone(),
             memory: self.stage,
             pods: Vec::new(),

@@ -30,7 +30,7 @@ pub(super) struct Stage {
     /// The site's network.
     pub(super) network: Namespace,
     /// The one that AWS answers on.
-    pub(super) _runtime: Runtime,
+    pub(super) _answering: Runtime,
     /// target/e2e.
     pub(super) folder: PathBuf,
     /// The file system in memory.

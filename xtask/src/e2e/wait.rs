@@ -6,6 +6,10 @@ use anyhow::{Context, Result};
 
 const PAUSE: Duration = Duration::from_millis(100);
 
+#[allow(
+    clippy::disallowed_methods,
+    reason = "it waits for other programs, whose events are not to be had"
+)]
 /// Asks until the answer is no error, and returns it.
 pub(super) fn until<T>(
     what: &str,

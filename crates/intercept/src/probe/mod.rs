@@ -28,6 +28,9 @@ pub use own::{OWN_ADDRESSES, OWN_ADDRESSES_V6, OWN_INTERFACE, Own};
 /// be seen through its first process.
 const NAMED: [&str; 3] = ["/run/netns", "/var/run/netns", "/proc/1/root/run/netns"];
 
+/// What needs `CAP_SYS_ADMIN`.
+const ENTER: &str = "enter a pod's network namespace";
+
 /// Why there is no place to ask from.
 #[derive(Debug, Error)]
 pub enum Error {
@@ -106,7 +109,14 @@ enum Origin {
 /// Enters every namespace of the node but the caller's own, each once, until `look` breaks. The calling thread is left
 /// in the last of them: give it one that ends.
 fn visit(mut look: impl FnMut(File, Origin) -> ControlFlow<()>) -> Result<(), Error> {
-    let own = fs::metadata("/proc/thread-self/ns/net")
+    let own = File::open("/proc/thread-self/ns/net")
+        .map_err(Error::of("see its own network namespace"))?;
+    // Into its own, too, only who may enter any: whoever may not, and sees none either, would look for ever.
+    if setns(&own, CloneFlags::CLONE_NEWNET) == Err(Errno::EPERM) {
+        return Err(Error::Privilege(ENTER));
+    }
+    let own = own
+        .metadata()
         .map_err(Error::of("see its own network namespace"))?;
     let mut seen = HashSet::from([(own.dev(), own.ino())]);
     for (path, origin) in candidates() {
@@ -123,7 +133,7 @@ fn visit(mut look: impl FnMut(File, Origin) -> ControlFlow<()>) -> Result<(), Er
         match setns(&namespace, CloneFlags::CLONE_NEWNET) {
             Ok(()) => {}
             Err(Errno::EPERM) => {
-                return Err(Error::Privilege("enter a pod's network namespace"));
+                return Err(Error::Privilege(ENTER));
             }
             // Left over from a reboot, or not shared with our mount namespace: a file, but no namespace.
             Err(_) => continue,

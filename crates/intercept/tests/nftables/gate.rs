@@ -7,7 +7,7 @@ use podiam_intercept::connection::original_destination;
 use super::{
     dual_stack, install, packets, rules,
     support::{
-        accept, nobody_at,
+        accept, local, nobody_at,
         topology::{Node, TARGET, TARGET_V6},
     },
 };

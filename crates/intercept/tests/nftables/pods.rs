@@ -1,20 +1,16 @@
 //! What pods reach and what they do not.
 
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::SocketAddr;
 
 use podiam_intercept::{Outcome, connection::original_destination};
 
 use super::{
     dual_stack, install, packets, rules,
     support::{
-        accept, nobody_at,
+        accept, local, nobody_at,
         topology::{IMDS, IMDS_V6, Node, TARGET},
     },
 };
-
-fn local(connection: &TcpStream) -> IpAddr {
-    connection.local_addr().unwrap().ip()
-}
 
 #[test]
 fn without_rules_a_pod_reaches_the_real_metadata_service() {

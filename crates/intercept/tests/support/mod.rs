@@ -16,7 +16,7 @@ pub(crate) mod topology;
 use std::{
     fs::File,
     io::{self, BufRead, BufReader, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream},
     os::fd::{AsFd, AsRawFd, BorrowedFd},
     process::{self, Child, Command, Output, Stdio},
     thread,
@@ -186,6 +186,15 @@ impl Namespace {
         );
         String::from_utf8(output.stdout).expect("UTF-8")
     }
+}
+
+/// A connection's own address.
+#[allow(dead_code, reason = "not every test asks where a connection was to go")]
+pub(crate) fn local(connection: &TcpStream) -> IpAddr {
+    connection
+        .local_addr()
+        .expect("a connection's own address")
+        .ip()
 }
 
 /// The next connection at `listener`, for which it waits.
