@@ -38,6 +38,11 @@ impl Port {
         self.address
     }
 
+    /// Its sockets, to set what connections inherit from them.
+    pub fn sockets(&self) -> &[Socket] {
+        &self.sockets
+    }
+
     /// Whether another process listens there.
     pub fn is_taken(&self) -> bool {
         others(self.address, 0) > 0

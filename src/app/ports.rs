@@ -116,6 +116,7 @@ pub(super) fn start_workers(
     workers.resize_with(data_workers, Vec::new);
     for port in ports {
         let failed = listen_failed(port.address());
+        port.sockets().iter().for_each(server::set_up);
         let listeners = port.listen(drain.clone()).map_err(&failed)?;
         for (worker, listener) in workers.iter_mut().zip(listeners) {
             tracing::info!(address = %listener.local_addr().map_err(&failed)?, "the pods' socket listens");

@@ -22,7 +22,7 @@ sys.exit("\n".join(errors) or None)
 /// The schema, in the sources of the crate that Cargo.lock pins.
 fn schema() -> PathBuf {
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version=1", "--locked", "--offline"])
+        .args(["metadata", "--format-version=1", "--locked"])
         .output()
         .unwrap();
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();

@@ -168,11 +168,12 @@ pub(crate) async fn ask(from: &Namespace, target: SocketAddr) -> String {
 
 async fn try_ask(from: &Namespace, target: SocketAddr) -> std::io::Result<String> {
     let stream = tokio::time::timeout(PATIENCE, from.connect(target)).await??;
+    // Wherever it is sent: the metadata service is what is asked for.
     let host = match target.ip() {
-        IpAddr::V4(ip) => ip.to_string(),
-        IpAddr::V6(ip) => format!("[{ip}]"),
+        IpAddr::V4(_) => "169.254.169.254",
+        IpAddr::V6(_) => "[fd00:ec2::254]",
     };
-    let request = wire::request("GET", ROLES, &host, &[]);
+    let request = wire::request("GET", ROLES, host, &[]);
     let answer = tokio::time::timeout(PATIENCE, wire::once(stream, &request)).await??;
     Ok(format!("{} {}", answer.status, answer.text().trim()))
 }

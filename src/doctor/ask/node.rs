@@ -1,12 +1,12 @@
 //! This node: its metadata service, kernel, links and rules. Everything is read; nothing is made, not even for a moment.
 
-use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::net::if_::if_nameindex;
 use nix::sys::utsname::uname;
 use podiam_intercept::{METADATA_V4, Mode, Status, cilium, open};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -55,10 +55,11 @@ pub(in crate::doctor) fn kernel() -> Kernel {
 
 /// What carries pods' packets.
 pub(in crate::doctor) async fn dataplane() -> Result<Dataplane, String> {
-    let interfaces = fs::read_dir("/sys/class/net").map_err(|error| error.to_string())?;
-    let names = interfaces.flatten().map(|entry| entry.file_name());
-    let mut interfaces: Vec<String> = names
-        .map(|name| name.to_string_lossy().into_owned())
+    // Not /sys/class/net: that is of the namespace which /sys was mounted in.
+    let interfaces = if_nameindex().map_err(|error| error.to_string())?;
+    let mut interfaces: Vec<String> = interfaces
+        .iter()
+        .map(|interface| interface.name().to_string_lossy().into_owned())
         .filter(|name| name != "lo")
         .collect();
     interfaces.sort();

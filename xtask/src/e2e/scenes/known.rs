@@ -4,7 +4,6 @@
 use anyhow::{Result, ensure};
 use serde_json::json;
 
-use super::super::helm::NAMESPACE as AGENTS;
 use super::super::stage::Stage;
 use crate::report::Report;
 
@@ -15,8 +14,15 @@ const SOCKET: &str = "/run/containerd/containerd.sock";
 pub(super) fn play(stage: &mut Stage, report: &mut Report) -> Result<()> {
     stage.namespace(NAMESPACE, &["*"])?;
     let api = measure(stage, report, "api")?;
-    report.command(&format!("podiam agent --cri-socket={SOCKET}"));
-    ask_the_runtime(stage)?;
+    report.command(&format!(
+        "helm upgrade podiam deploy/helm/podiam --set criSocket={SOCKET}"
+    ));
+    stage.helm(&json!({"criSocket": SOCKET}))?;
+    let arguments = stage.agent_arguments()?;
+    ensure!(
+        arguments.contains(SOCKET),
+        "the agent runs with {arguments}"
+    );
     let runtime = measure(stage, report, "runtime")?;
     report.expect(
         runtime < api,
@@ -24,10 +30,6 @@ pub(super) fn play(stage: &mut Stage, report: &mut Report) -> Result<()> {
         &format!("{runtime} ms instead of {api} ms in the middle"),
     );
     stage.leaks(report)?;
-    // What was patched is not Helm's, which would leave it.
-    stage
-        .kubectl
-        .run(&["-n", AGENTS, "delete", "daemonset", "podiam"])?;
     stage.helm(&json!({}))
 }
 
@@ -48,26 +50,4 @@ fn measure(stage: &mut Stage, report: &mut Report, who: &str) -> Result<u64> {
         &format!("first credentials after {times:?} ms; {refused} requests were told 503 before"),
     );
     Ok(median)
-}
-
-/// Adds the flag, and the socket to the agent's container.
-fn ask_the_runtime(stage: &Stage) -> Result<()> {
-    let patch = json!([
-        {"op": "add", "path": "/spec/template/spec/containers/0/args/-", "value": format!("--cri-socket={SOCKET}")},
-        {"op": "add", "path": "/spec/template/spec/volumes/-",
-            "value": {"name": "cri", "hostPath": {"path": SOCKET, "type": "Socket"}}},
-        {"op": "add", "path": "/spec/template/spec/containers/0/volumeMounts/-",
-            "value": {"name": "cri", "mountPath": SOCKET}},
-    ]);
-    let (kubectl, text) = (&stage.kubectl, patch.to_string());
-    let daemonset = ["-n", AGENTS, "patch", "daemonset", "podiam"];
-    kubectl.run(&[&daemonset[..], &["--type=json", "--patch", &text]].concat())?;
-    let rollout = ["rollout", "status", "daemonset/podiam", "--timeout=2m"];
-    kubectl.run(&[&["-n", AGENTS], &rollout[..]].concat())?;
-    let arguments = stage.agent_arguments()?;
-    ensure!(
-        arguments.contains(SOCKET),
-        "the agent runs with {arguments}"
-    );
-    Ok(())
 }
