@@ -9,9 +9,10 @@ use regex::Regex;
 use crate::markdown::pages;
 
 /// Flags of other programs that stand between backticks alone, each with its program.
-const OTHERS: [(&str, &str); 12] = [
+const OTHERS: [(&str, &str); 13] = [
     ("cargo xtask", "arch"),
     ("cargo xtask", "check"),
+    ("cargo xtask", "keep"),
     ("cargo xtask", "twice"),
     ("cargo xtask", "svg"),
     ("cargo xtask", "seed"),
@@ -60,14 +61,20 @@ fn of_line(root: &Command, line: &str) -> Option<Vec<String>> {
     let mut known = BTreeSet::new();
     flags(command, &mut known);
     known.extend(["help".to_owned(), "version".to_owned()]);
-    let given = words.filter_map(|word| word.strip_prefix("--"));
-    let names = given.map(|word| word.split('=').next().unwrap_or_default());
-    Some(
-        names
-            .filter(|name| !known.contains(*name))
-            .map(|name| format!("{}: no flag --{name}", command.get_name()))
-            .collect(),
-    )
+    let mut unknown = Vec::new();
+    for word in words {
+        // Behind it stand flags of the agent.
+        if word == "--" {
+            command = root.find_subcommand("agent")?;
+            flags(command, &mut known);
+        } else if let Some(flag) = word.strip_prefix("--") {
+            let name = flag.split('=').next().unwrap_or_default();
+            if !known.contains(name) {
+                unknown.push(format!("{}: no flag --{name}", command.get_name()));
+            }
+        }
+    }
+    Some(unknown)
 }
 
 #[test]
@@ -126,6 +133,8 @@ fn a_flag_of_another_command_is_found_in_a_line() {
             .len(),
         0
     );
+    let behind = of_line(&root, "podiam explain web-0 -- --iam-role=x --node=x").unwrap();
+    assert_eq!(behind, ["agent: no flag --iam-role"]);
     let unknown = of_line(&root, "podiam intercept status --node=x").unwrap();
     assert_eq!(unknown, ["status: no flag --node"]);
 }
