@@ -4,9 +4,9 @@
 //! tells too much is turned away by a token bucket, of the pod and of the node, and then by a queue that is full. One task
 //! (`writer`) speaks to the API server. An Event that cannot be written is counted and forgotten.
 
-mod advice;
 mod follow;
 mod rate;
+mod worth;
 mod writer;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -104,9 +104,9 @@ impl Events {
 
     fn tell(&self, pod: &Workload, reason: &Reason, effect: Effect, role: Option<&str>) -> bool {
         let Some(outlet) = &self.0 else { return true };
-        let Some(advice) = advice::advice(reason) else {
+        if !worth::is_told(reason) {
             return true;
-        };
+        }
         let metrics = &outlet.metrics.events;
         let mut rates = outlet.rates.lock().unwrap_or_else(PoisonError::into_inner);
         if !rates.admit(&pod.uid, Instant::now()) {
@@ -123,7 +123,7 @@ impl Events {
                 Effect::Refused => "RefuseCredentials",
                 Effect::Audited => "AuditCredentials",
             },
-            note: note(reason, effect, role, advice),
+            note: note(reason, effect, role),
         };
         let queued = outlet.queue.try_send(news).is_ok();
         if !queued {
@@ -142,8 +142,9 @@ fn camel_case(code: &str) -> String {
     words.collect()
 }
 
-/// Why, and what to do. What a pod's author wrote may be long; the advice is never cut.
-fn note(reason: &Reason, effect: Effect, role: Option<&str>, advice: &str) -> String {
+/// Why, and what to do. What a pod's author wrote may be long; what to do is never cut.
+fn note(reason: &Reason, effect: Effect, role: Option<&str>) -> String {
+    let fix = reason.facts().fix;
     let mut why = match effect {
         Effect::Refused => reason.to_string(),
         Effect::Audited => {
@@ -153,12 +154,12 @@ fn note(reason: &Reason, effect: Effect, role: Option<&str>, advice: &str) -> St
     if let Some(role) = role {
         why = format!("{why} (role {role})");
     }
-    let room = LONGEST_NOTE.saturating_sub(advice.len() + "... ".len());
+    let room = LONGEST_NOTE.saturating_sub(fix.len() + "... ".len());
     if why.len() > room {
         why.truncate(why.floor_char_boundary(room));
         why.push_str("..");
     }
-    format!("{why}. {advice}")
+    format!("{why}. {fix}")
 }
 
 #[cfg(test)]

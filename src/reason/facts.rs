@@ -274,8 +274,9 @@ facts! {
         "sts-refused", 403, Credentials,
         "AWS STS says no to this node's AssumeRole, and will until somebody changes something.",
         "The role does not exist, its trust policy does not let the node's role in, or a policy denies it.",
-        "`podiam explain` on the pod's node shows what AWS said, the likely causes and the commands that make the right \
-         documents. It is asked again after 5-30 s, or when the pod or its namespace changes."
+        "Check that the role exists, that its trust policy lets the node's role assume it (with the pod's external ID, and \
+         sts:TagSession if sessions have tags), and that the node's policy allows sts:AssumeRole on it. `podiam explain` \
+         on the pod's node shows what AWS said and the commands that make the right documents. It is asked again after 5-30 s, or when the pod or its namespace changes."
     }
     StsUnavailable {
         "sts-unavailable", 503, Credentials,
