@@ -230,7 +230,11 @@ pub(in crate::doctor) fn judge_documents(
                 lines.push(says("the role does not exist".to_owned()));
             }
             Some(Err(error)) => unknown = Some(error.to_string()),
-            None => {}
+            None => {
+                unknown = Some(says(
+                    "a role of another account, whose IAM is not asked".to_owned(),
+                ));
+            }
         }
     }
     let all = grants.len();
@@ -253,5 +257,34 @@ pub(in crate::doctor) fn judge_documents(
                 node_role.as_str()
             ),
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use podiam_iam::SessionName;
+
+    use super::*;
+    use crate::authorize::Attributes;
+    use crate::doctor::finding::Verdict;
+
+    #[test]
+    fn a_role_of_another_account_is_not_called_right_unseen() {
+        let arn = |account: &str, name: &str| {
+            RoleArn::parse(&format!("arn:aws:iam::{account}:role/{name}")).unwrap()
+        };
+        let grant = Arc::new(Grant {
+            role: arn("999999999999", "far"),
+            external_id: None,
+            session_name: SessionName::parse("session").unwrap(),
+            duration: Duration::from_hours(1),
+            attributes: Attributes::default(),
+        });
+        let nodes = arn("111122223333", "nodes");
+        let finding = judge_documents(&[], &[grant], &Known::new(), &nodes);
+        assert_eq!(finding.verdict, Verdict::CannotTell, "{finding:?}");
     }
 }

@@ -33,7 +33,10 @@ pub(in crate::doctor) fn judge(known: &Known, node_role: Option<&RoleArn>) -> Fi
                 why,
                 "allow iam:GetRole on the pods' roles, or run `podiam iam lint` on your files",
             ),
-            None => Finding::ok(CHECK, "there is no role to look at"),
+            None => Finding::ok(
+                CHECK,
+                "there is no role of this account to look at; those of others are not read",
+            ),
         };
     }
     let sources: Vec<Source<'_>> = texts
