@@ -108,6 +108,8 @@ impl Stage {
                 "--aws-region=us-east-1",
                 "--log-level=error",
                 "--self-test-interval=0",
+                // Its pods are addresses of loopback: no link and no namespace is theirs.
+                "--identity=ip",
             ])
             .arg(format!(
                 "--workloads={}",
