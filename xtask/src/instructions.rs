@@ -2,6 +2,9 @@
 //! knows no moods of the machine. The agent answers N1 requests, then N2 more, and what it spent on each lot is told
 //! apart; the difference of the two, by the difference of the numbers, holds no start, no timer and no dump.
 //!
+//! Not a step of `cargo xtask test` yet: with a connection for each request, two runs of one build were seen to differ by
+//! 13 % (kept alive, by 0.01 %).
+//!
 //! `instructions.json` keeps what was counted last. A change of more than 3 % fails, for better or worse: then
 //! `--update` writes the new figures down, and the commit says why.
 
@@ -99,15 +102,6 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
-}
-
-/// Whether the development build's figures are those recorded.
-pub(crate) fn holds() -> Result<bool> {
-    let args = Args {
-        release: false,
-        update: false,
-    };
-    Ok(run(&args)? == ExitCode::SUCCESS)
 }
 
 /// What is wrong with `counted`, and what to do about it.

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 
 use crate::parts::{self, Part, debian};
 use crate::progress::{Style, human};
-use crate::{book, fuzz, instructions};
+use crate::{book, fuzz};
 
 /// Options of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -36,8 +36,6 @@ enum Step {
     Tests,
     /// The documentation builds and its links lead somewhere
     Docs,
-    /// The instructions of a cached request are what is recorded, in the development build
-    Instructions,
     /// Licences, bans and sources of the dependencies (advisories need a database that is not in a registry)
     Dependencies,
     /// Every fuzz target for a bounded time
@@ -45,13 +43,12 @@ enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 7] = [
         Self::Parts,
         Self::Format,
         Self::Lints,
         Self::Tests,
         Self::Docs,
-        Self::Instructions,
         Self::Dependencies,
         Self::Fuzz,
     ];
@@ -63,7 +60,6 @@ impl Step {
             Self::Lints => "lints",
             Self::Tests => "tests",
             Self::Docs => "docs",
-            Self::Instructions => "instructions",
             Self::Dependencies => "dependencies",
             Self::Fuzz => "fuzz",
         }
@@ -83,7 +79,7 @@ impl Step {
             Self::Dependencies => &[Part::CargoDeny],
             Self::Fuzz => &[Part::CargoFuzz],
             Self::Docs => &[Part::Mdbook],
-            Self::Format | Self::Lints | Self::Instructions => &[],
+            Self::Format | Self::Lints => &[],
         }
     }
 
@@ -109,7 +105,6 @@ impl Step {
             ),
             Self::Tests => tests(),
             Self::Docs => docs(),
-            Self::Instructions => Ok(Count::of(instructions::holds()?)),
             Self::Dependencies => dependencies(),
             Self::Fuzz => fuzz_all(args.fuzz_seconds),
         }
