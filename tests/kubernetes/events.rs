@@ -62,7 +62,10 @@ async fn a_refused_pod_has_an_event_with_the_reason_and_what_to_do_and_its_reque
     let event = scene.told("bad", "NamespaceForbids", 1).await;
     let message = event.message.unwrap();
     assert!(message.contains("role/admin is not allowed"), "{message}");
-    assert!(message.contains("have it added there"), "{message}");
+    assert!(
+        message.contains("Add the role to the namespace's"),
+        "{message}"
+    );
     assert_eq!(event.type_.as_deref(), Some("Warning"));
     assert_eq!(event.reporting_component.as_deref(), Some("podiam"));
     assert_eq!(event.reporting_instance.as_deref(), Some("events"));
