@@ -22,8 +22,8 @@ const SHORTEST_AGE: Duration = Duration::from_secs(1);
 /// Calls under way at once where their rate bounds them too: a slow STS must not gather them.
 const CONCURRENCY: usize = 8;
 /// The same where nothing else bounds them. 500 pods with a role each, STS at 50 ms: four rounds are over before the first
-/// client's 400 ms are, and no more than 128 connections are made for it; without a limit they take twice the memory and
-/// are no faster (`docs/performance.md`).
+/// client's 400 ms are, and no more than 128 connections are made for it; without a limit they take
+/// half as much memory again and are no faster.
 const UNRATED_CONCURRENCY: usize = 128;
 
 impl SessionFlags {
