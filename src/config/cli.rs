@@ -19,30 +19,18 @@ pub struct AgentArgs {
 }
 
 impl AgentArgs {
-    /// Reads flags that were written for another machine (a manifest's): nothing of this one's environment counts. The
-    /// error says in one line what is wrong with them.
-    pub fn of_words(words: &[String]) -> Result<Self, String> {
-        let mut command = Flags::augment_args(Command::new("agent").no_binary_name(true))
-            .args_override_self(true)
-            // No variable has an empty name.
-            .mut_args(|arg| pflag_habits(arg).env(""));
-        let matches = command
-            .try_get_matches_from_mut(words)
-            .map_err(|error| one_line(&error.to_string()))?;
-        Self::from_arg_matches(&matches).map_err(|error| one_line(&error.to_string()))
-    }
-
     /// Whether `--version` was given, in a spelling that means yes.
     pub fn wants_version(&self) -> bool {
         pflag::parse_bool(&self.flags.version) == Some(true)
     }
 
-    /// Reads the words of an agent elsewhere, without `agent`, with `environment` in place of this process's own.
+    /// Reads the words of an agent elsewhere, without `agent`, with `environment` in place of this process's own. An empty
+    /// one where nothing but the words counts.
     pub fn read(
         words: Vec<String>,
         environment: &BTreeMap<String, String>,
     ) -> Result<Self, clap::Error> {
-        let command = Flags::augment_args(Command::new("agent"))
+        let command = Flags::augment_args(Command::new("podiam agent"))
             .no_binary_name(true)
             .args_override_self(true)
             .mut_args(|arg| pflag_habits(arg).env(Resettable::Reset));
@@ -93,9 +81,10 @@ impl Args for AgentArgs {
     }
 }
 
-/// clap's first line, without its "error: ".
-fn one_line(error: &str) -> String {
-    let first = error.lines().next().unwrap_or_default();
+/// The first line of clap's error, without its "error: ".
+pub fn one_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let first = text.lines().next().unwrap_or_default();
     first.trim_start_matches("error: ").to_owned()
 }
 

@@ -3,6 +3,7 @@
 
 mod check;
 mod cli;
+mod container;
 mod findings;
 mod flags;
 mod intercept;
@@ -19,7 +20,8 @@ use podiam_iam::BaseArn;
 use podiam_intercept::{Interfaces, Mode, ReversePath};
 
 pub use check::{Problem, Problems};
-pub use cli::{AgentArgs, Written};
+pub use cli::{AgentArgs, Written, one_line};
+pub use container::Container;
 pub use findings::Finding;
 pub use intercept::{Install, InstallFlags, ModeFlags, PrintFlags};
 

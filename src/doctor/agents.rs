@@ -3,9 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
-
-use crate::config::{AgentArgs, Config, Program};
+use crate::config::{AgentArgs, Config, Container, Program, one_line};
 
 /// An agent's pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,44 +18,10 @@ pub(super) struct AgentPod {
     pub(super) containers: Vec<Container>,
 }
 
-/// A container, as far as it says what an agent is started with.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-pub(super) struct Container {
-    #[serde(default)]
-    pub(super) image: String,
-    #[serde(default)]
-    command: Vec<String>,
-    #[serde(default)]
-    args: Vec<String>,
-    #[serde(default)]
-    env: Vec<Variable>,
-}
-
-/// One of its environment variables. Values that come from secrets are not in the pod.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Variable {
-    name: String,
-    value: Option<String>,
-    value_from: Option<ValueFrom>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ValueFrom {
-    field_ref: Option<FieldRef>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct FieldRef {
-    field_path: String,
-}
-
 impl AgentPod {
     /// The container of the agent: the only one, or the first that begins as one.
     pub(super) fn agent(&self) -> Option<&Container> {
-        let is_agent = |it: &&Container| it.program().is_some() || it.image.contains("kube2iam");
+        let is_agent = |it: &&Container| it.says_agent() || it.image.contains("kube2iam");
         self.containers
             .iter()
             .find(is_agent)
@@ -68,19 +32,7 @@ impl AgentPod {
     pub(super) fn config(&self) -> Result<Config, String> {
         let container = self.agent().ok_or("the pod has no container")?;
         let environment = self.environment(container);
-        let mut words: Vec<String> = container.command.iter().skip(1).cloned().collect();
-        words.extend(container.args.iter().cloned());
-        let program = match words.first().map(String::as_str) {
-            Some("agent") => {
-                words.remove(0);
-                Program::Podiam
-            }
-            _ => Program::Kube2iam,
-        };
-        let words = words
-            .iter()
-            .map(|word| expand(word, &environment))
-            .collect();
+        let (words, program) = container.words(&environment);
         config(words, &environment, program)
     }
 
@@ -92,32 +44,12 @@ impl AgentPod {
     }
 
     fn environment(&self, container: &Container) -> BTreeMap<String, String> {
-        let value = |variable: &Variable| {
-            let field = variable.value_from.as_ref()?.field_ref.as_ref()?;
-            match field.field_path.as_str() {
-                "status.hostIP" | "status.podIP" => self.host_ip.clone(),
-                "spec.nodeName" => Some(self.node.clone()),
-                "metadata.name" => Some(self.name.clone()),
-                _ => None,
-            }
-        };
-        let mut environment = BTreeMap::new();
-        for variable in &container.env {
-            let literal = variable.value.as_ref();
-            let literal = literal.map(|text| expand(text, &environment));
-            if let Some(value) = literal.or_else(|| value(variable)) {
-                environment.insert(variable.name.clone(), value);
-            }
-        }
-        environment
-    }
-}
-
-impl Container {
-    /// `agent`, where its command line says so.
-    fn program(&self) -> Option<&str> {
-        let words = self.command.iter().skip(1).chain(&self.args);
-        words.map(String::as_str).find(|word| *word == "agent")
+        container.environment(|path| match path {
+            "status.hostIP" | "status.podIP" => self.host_ip.clone(),
+            "spec.nodeName" => Some(self.node.clone()),
+            "metadata.name" => Some(self.name.clone()),
+            _ => None,
+        })
     }
 }
 
@@ -127,47 +59,12 @@ pub(super) fn config(
     environment: &BTreeMap<String, String>,
     program: Program,
 ) -> Result<Config, String> {
-    let args = AgentArgs::read(words, environment).map_err(|error| {
-        let text = error.to_string();
-        let first = text.lines().next().unwrap_or_default();
-        first.trim_start_matches("error: ").to_owned()
-    })?;
+    let args = AgentArgs::read(words, environment).map_err(|error| one_line(&error))?;
     let config = args.validate(program);
     config.map_err(|problems| {
         let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
         problems.join("; ")
     })
-}
-
-/// `$(NAME)` as Kubernetes expands it: `$$` is `$`, and what is not known stays.
-/// <https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/#entrypoint>
-fn expand(text: &str, environment: &BTreeMap<String, String>) -> String {
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some(at) = rest.find('$') {
-        out.push_str(&rest[..at]);
-        rest = &rest[at + 1..];
-        if let Some(after) = rest.strip_prefix('$') {
-            out.push('$');
-            rest = after;
-        } else if let Some((name, after)) = rest
-            .strip_prefix('(')
-            .and_then(|inner| inner.split_once(')'))
-        {
-            if let Some(value) = environment.get(name) {
-                out.push_str(value);
-            } else {
-                out.push_str("$(");
-                out.push_str(name);
-                out.push(')');
-            }
-            rest = after;
-        } else {
-            out.push('$');
-        }
-    }
-    out.push_str(rest);
-    out
 }
 
 #[cfg(test)]
@@ -228,18 +125,5 @@ pub(super) mod tests {
             .config()
             .unwrap_err();
         assert!(error.contains("--no-such-flag"), "{error}");
-    }
-
-    #[test]
-    fn names_are_expanded_as_kubernetes_does() {
-        let environment = BTreeMap::from([("A".to_owned(), "1".to_owned())]);
-        for (text, expanded) in [
-            ("$(A)-$(A)", "1-1"),
-            ("$$(A)", "$(A)"),
-            ("$(B)", "$(B)"),
-            ("$A$(A", "$A$(A"),
-        ] {
-            assert_eq!(expand(text, &environment), expanded, "{text}");
-        }
     }
 }

@@ -13,7 +13,7 @@ use super::kube2iam::word;
 use super::report::{Change, Judged};
 use crate::app;
 use crate::authorize::Policy;
-use crate::config::{AgentArgs, Config, Discoverable, Program};
+use crate::config::{AgentArgs, Config, Discoverable, Program, one_line};
 use crate::workload::{Namespace, PodAnnotations, PodUid, Workload};
 
 /// The decisions, and what has to be told beside them.
@@ -118,10 +118,10 @@ fn config(flags: &BTreeMap<String, Value>) -> Result<Config, Vec<Change>> {
             .map(str::to_owned),
         )
         .collect();
-    let args = AgentArgs::of_words(&words).map_err(|problem| {
+    let args = AgentArgs::read(words, &BTreeMap::new()).map_err(|error| {
         vec![Change::first(
             "podiam's parser",
-            problem,
+            one_line(&error),
             "correct it in the values",
         )]
     })?;

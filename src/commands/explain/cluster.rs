@@ -11,7 +11,7 @@ use crate::app;
 use crate::authorize::Policy;
 use crate::clock::Clock;
 use crate::commands::{Failure, admission};
-use crate::config::{ApiAccess, Node, Program};
+use crate::config::{ApiAccess, Node};
 use crate::explain::{NoPod, Sources, Teller, Wanted};
 use crate::index::Index;
 use crate::watch::{Candidate, Inquiry};
@@ -33,20 +33,13 @@ pub(super) async fn explain(
         host_ip6: None,
     };
     let Running {
-        args,
+        config,
         ceiling,
         note,
     } = if given.is_empty() {
         flags::of_the_agent(api.client(), pod.node()).await?
     } else {
-        flags::given(given).map_err(Failure::Usage)?
-    };
-    let config = args
-        .validate(Program::Podiam)
-        .map_err(Failure::Configuration)?;
-    let ceiling = match ceiling {
-        Some(ceiling) => Some(ceiling),
-        None => crate::commands::agent::ceiling(&config)?,
+        flags::given(given)?
     };
     let (base, default_role) = admission::roles(&config)
         .context("the agent's flags, after --, have to say it")

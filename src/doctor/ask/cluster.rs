@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 use crate::clock::Clock;
-use crate::doctor::agents::{AgentPod, Container};
+use crate::config::Container;
+use crate::doctor::agents::AgentPod;
 use crate::doctor::judge::rbac::{Rights, Rule, Wanted};
 use crate::doctor::judge::skew::Told;
 use crate::telemetry::Chain;
