@@ -15,10 +15,11 @@ use std::time::Duration;
 use anyhow::bail;
 use clap::Args;
 
+use super::agent_socket::Agent;
 use super::{Failure, print};
 use crate::config::{ApiAccess, ApiEndpoint};
 use crate::explain::{Explanation, NoPod, Wanted, Width};
-use ask::{Agent, AskError};
+use ask::AskError;
 
 /// The pod is refused.
 const REFUSED: u8 = 3;
@@ -44,7 +45,7 @@ pub(super) struct ExplainArgs {
     json: bool,
 
     /// Ask only the agent whose admin socket (its --metrics-port) this is, on the agent's own node
-    #[arg(long, value_name = "URL", conflicts_with_all = ["kubeconfig", "flags"])]
+    #[arg(long, value_name = "URL", value_parser = agent, conflicts_with_all = ["kubeconfig", "flags"])]
     agent: Option<Agent>,
 
     /// Ask no agent but the Kubernetes API, by this kubeconfig
@@ -55,6 +56,11 @@ pub(super) struct ExplainArgs {
     /// [default: those of the agent on the pod's node]
     #[arg(last = true, value_name = "AGENT FLAGS")]
     flags: Vec<String>,
+}
+
+fn agent(text: &str) -> Result<Agent, String> {
+    text.parse()
+        .map_err(|problem| format!("{problem}; give http://HOST:PORT, without a path"))
 }
 
 /// What became of a question.
@@ -125,7 +131,7 @@ impl ExplainArgs {
     async fn ask(&self, namespace: Option<&str>, pod: &str) -> Result<Outcome, Failure> {
         let wanted = Wanted { namespace, pod };
         if let Some(agent) = &self.agent {
-            return match agent.explain(namespace, pod).await {
+            return match ask::explain(agent, namespace, pod).await {
                 Err(AskError::NoPod(problem)) => Ok(Outcome::NoPod(problem)),
                 Err(AskError::Ambiguous(problem)) => Ok(Outcome::Ambiguous(problem)),
                 other => Ok(Outcome::Explained(Box::new(other?))),
@@ -143,7 +149,7 @@ impl ExplainArgs {
         if self.kubeconfig.is_some() || !self.flags.is_empty() {
             return cluster::explain(&access, wanted, &self.flags).await;
         }
-        let of_the_agent = match Agent::local().explain(namespace, pod).await {
+        let of_the_agent = match ask::explain(&Agent::local(), namespace, pod).await {
             Err(AskError::Ambiguous(problem)) => return Ok(Outcome::Ambiguous(problem)),
             Err(error @ (AskError::Unreachable(..) | AskError::NoPod(_))) => error,
             other => return Ok(Outcome::Explained(Box::new(other?))),

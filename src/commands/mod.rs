@@ -6,6 +6,7 @@
 
 mod admission;
 mod agent;
+mod agent_socket;
 mod doctor;
 mod explain;
 mod iam;

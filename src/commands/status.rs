@@ -13,10 +13,11 @@ use anstream::{AutoStream, ColorChoice};
 use clap::Args;
 use jiff::Timestamp;
 
+use super::agent_socket::Agent;
 use super::{Failure, print};
 use crate::admin::status::Status;
 use crate::clock::Clock;
-use ask::{Agent, AskError};
+use ask::AskError;
 use screen::{Screen, Waited};
 use table::Look;
 
@@ -24,7 +25,7 @@ use table::Look;
 #[derive(Args)]
 pub(super) struct StatusArgs {
     /// The agent's admin socket (its --metrics-port)
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9181")]
+    #[arg(long, value_name = "URL", default_value_t = Agent::local(), value_parser = agent)]
     agent: Agent,
 
     /// Only pods of this namespace
@@ -48,6 +49,12 @@ pub(super) struct StatusArgs {
     json: bool,
 }
 
+fn agent(text: &str) -> Result<Agent, String> {
+    let right = "write http://HOST:PORT, such as";
+    text.parse()
+        .map_err(|problem| format!("{problem}; {right} {}", Agent::local()))
+}
+
 pub(super) fn run(args: &StatusArgs) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -68,7 +75,7 @@ pub(super) fn run(args: &StatusArgs) -> Result<ExitCode, Failure> {
 
 impl StatusArgs {
     async fn read(&self) -> Result<Status, AskError> {
-        let mut status = self.agent.status().await?;
+        let mut status = ask::status(&self.agent).await?;
         status.keep(self.namespace.as_deref(), self.refused);
         Ok(status)
     }
