@@ -69,6 +69,24 @@ pub struct Owner {
 }
 
 impl Workload {
+    /// A pod that runs, of which nothing else is known.
+    pub fn new(uid: PodUid, namespace: &str, name: &str) -> Self {
+        Self {
+            uid,
+            namespace: namespace.into(),
+            name: name.into(),
+            service_account: None,
+            addresses: Vec::new(),
+            sandbox_addresses: Vec::new(),
+            created_at: Timestamp::UNIX_EPOCH,
+            host_network: false,
+            terminal: false,
+            annotations: PodAnnotations::default(),
+            labels: Box::default(),
+            owner: None,
+        }
+    }
+
     /// Whether it may use what it is granted: a terminal one has ended, and a hostNetwork one cannot be told from the node.
     pub fn is_live(&self) -> bool {
         !self.terminal && !self.host_network

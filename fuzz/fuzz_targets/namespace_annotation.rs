@@ -63,21 +63,11 @@ fn decide(format: RestrictionFormat, role: &str, list: &str) -> Result<RoleArn, 
         },
     });
     let pod = Workload {
-        uid: PodUid::new("uid"),
-        namespace: "team".into(),
-        name: "web-0".into(),
-        service_account: None,
-        addresses: Vec::new(),
-        sandbox_addresses: Vec::new(),
-        created_at: Default::default(),
-        host_network: false,
-        terminal: false,
         annotations: PodAnnotations {
             role: Some(role.into()),
             ..PodAnnotations::default()
         },
-        labels: Box::default(),
-        owner: None,
+        ..Workload::new(PodUid::new("uid"), "team", "web-0")
     };
     let namespace = Namespace {
         name: "team".into(),

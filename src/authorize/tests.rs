@@ -43,21 +43,17 @@ fn restricted(format: RestrictionFormat) -> Policy {
 
 fn pod(role: Option<&str>) -> Workload {
     Workload {
-        uid: PodUid::new("7c1d2e4f-0000-4000-8000-000000000001"),
-        namespace: "team".into(),
-        name: "web-0".into(),
-        service_account: None,
         addresses: vec!["10.0.0.1".parse().unwrap()],
-        sandbox_addresses: Vec::new(),
         created_at: "2026-01-01T00:00:00Z".parse().unwrap(),
-        host_network: false,
-        terminal: false,
         annotations: PodAnnotations {
             role: role.map(Into::into),
             ..PodAnnotations::default()
         },
-        labels: Box::default(),
-        owner: None,
+        ..Workload::new(
+            PodUid::new("7c1d2e4f-0000-4000-8000-000000000001"),
+            "team",
+            "web-0",
+        )
     }
 }
 

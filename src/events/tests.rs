@@ -1,26 +1,11 @@
 //! What is told, how, and how much of it.
 
-use jiff::Timestamp;
-
 use super::*;
 use crate::index::{Event as Seen, Index};
-use crate::workload::{Namespace, PodAnnotations};
+use crate::workload::Namespace;
 
 fn pod(name: &str) -> Workload {
-    Workload {
-        uid: PodUid::new(name),
-        namespace: "default".into(),
-        name: name.into(),
-        service_account: None,
-        addresses: Vec::new(),
-        sandbox_addresses: Vec::new(),
-        created_at: Timestamp::UNIX_EPOCH,
-        host_network: false,
-        terminal: false,
-        labels: Box::default(),
-        owner: None,
-        annotations: PodAnnotations::default(),
-    }
+    Workload::new(PodUid::new(name), "default", name)
 }
 
 fn forbidden(role: &str) -> Reason {
@@ -169,7 +154,6 @@ async fn each_decision_against_a_pod_is_told_once_also_those_that_were_too_many_
     // The same again is no news; another role is.
     index.apply(Seen::PodApplied(Workload {
         addresses: vec!["10.0.0.1".parse().unwrap()],
-        sandbox_addresses: Vec::new(),
         ..pod("1")
     }));
     index.publish();

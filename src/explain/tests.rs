@@ -41,21 +41,13 @@ fn rules() -> Rules {
 
 fn pod(name: &str, role: Option<&str>) -> Workload {
     Workload {
-        uid: PodUid::new(&format!("uid-{name}")),
-        namespace: "team".into(),
-        name: name.into(),
         service_account: Some("robot".into()),
         addresses: vec!["10.0.0.1".parse().unwrap()],
-        sandbox_addresses: Vec::new(),
-        created_at: Timestamp::UNIX_EPOCH,
-        host_network: false,
-        terminal: false,
         annotations: PodAnnotations {
             role: role.map(Into::into),
             ..PodAnnotations::default()
         },
-        labels: Box::default(),
-        owner: None,
+        ..Workload::new(PodUid::new(&format!("uid-{name}")), "team", name)
     }
 }
 

@@ -3,11 +3,9 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use podiam_intercept::sockets::Sockets;
 
 use super::*;
-use crate::workload::PodAnnotations;
 
 const OWN_LINK: u32 = 7;
 const POD: &str = "10.0.100.11:40000";
@@ -23,18 +21,8 @@ fn identity(mode: IdentityMode, allow_shared_bridge: bool) -> Identity {
 
 fn pod() -> Workload {
     Workload {
-        uid: PodUid::new("uid"),
-        namespace: "default".into(),
-        name: "app".into(),
-        service_account: None,
         addresses: vec!["10.0.100.11".parse().unwrap()],
-        sandbox_addresses: Vec::new(),
-        created_at: Timestamp::UNIX_EPOCH,
-        host_network: false,
-        terminal: false,
-        labels: Box::default(),
-        owner: None,
-        annotations: PodAnnotations::default(),
+        ..Workload::new(PodUid::new("uid"), "default", "app")
     }
 }
 

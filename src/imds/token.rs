@@ -237,22 +237,12 @@ fn create_key(directory: &Path, path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyEr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workload::{PodAnnotations, PodUid};
+    use crate::workload::PodUid;
 
     fn pod(uid: &str, created_at: &str) -> Workload {
         Workload {
-            uid: PodUid::new(uid),
-            namespace: "n".into(),
-            name: "p".into(),
-            service_account: None,
-            addresses: vec![],
-            sandbox_addresses: Vec::new(),
             created_at: created_at.parse().unwrap(),
-            host_network: false,
-            terminal: false,
-            annotations: PodAnnotations::default(),
-            labels: Box::default(),
-            owner: None,
+            ..Workload::new(PodUid::new(uid), "n", "p")
         }
     }
 

@@ -2,9 +2,7 @@
 //! own policy. So nothing is promised that the agent would not do.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use jiff::Timestamp;
 use podiam_iam::{BaseArn, RoleArn};
 use serde_json::Value;
 
@@ -161,22 +159,14 @@ fn decide(
         role: None,
     };
     let workload = Workload {
-        uid: PodUid::new("migrate"),
-        namespace: Arc::clone(&namespace.name),
-        name: found.name.as_str().into(),
         service_account: Some(found.account.as_str().into()),
-        addresses: Vec::new(),
-        sandbox_addresses: Vec::new(),
-        created_at: Timestamp::UNIX_EPOCH,
         host_network: found.host_network,
-        terminal: false,
         annotations: PodAnnotations {
             role: of(&found.annotations, &keys.role),
             external_id: of(&found.annotations, &keys.external_id),
             ..PodAnnotations::default()
         },
-        labels: Box::default(),
-        owner: None,
+        ..Workload::new(PodUid::new("migrate"), &namespace.name, found.name.as_str())
     };
     policy
         .decide(&workload, read.map(|_| &namespace))

@@ -69,26 +69,13 @@ mod tests {
     use std::collections::HashSet;
     use std::sync::{Arc, Mutex};
 
-    use jiff::Timestamp;
-
     use super::*;
     use crate::index::Index;
-    use crate::workload::PodAnnotations;
 
     fn pod(name: &str, address: &str) -> Workload {
         Workload {
-            uid: PodUid::new(name),
-            namespace: "default".into(),
-            name: name.into(),
-            service_account: None,
             addresses: vec![address.parse().unwrap()],
-            sandbox_addresses: Vec::new(),
-            created_at: Timestamp::UNIX_EPOCH,
-            host_network: false,
-            terminal: false,
-            labels: Box::default(),
-            owner: None,
-            annotations: PodAnnotations::default(),
+            ..Workload::new(PodUid::new(name), "default", name)
         }
     }
 

@@ -267,23 +267,15 @@ fn agents(
 ) -> Option<Reason> {
     let boxed = |text: &Option<String>| text.as_deref().map(Into::into);
     let pod = Workload {
-        uid: PodUid::new("uid"),
-        namespace: namespace.into(),
-        name: "app".into(),
         service_account: Some("default".into()),
-        addresses: Vec::new(),
-        sandbox_addresses: Vec::new(),
         created_at: "2026-01-01T00:00:00Z".parse().unwrap(),
-        host_network: false,
-        terminal: false,
         annotations: PodAnnotations {
             role: boxed(&asks.role),
             external_id: boxed(&asks.external_id),
             session_name: boxed(&asks.session_name).filter(|_| world.session_names),
             ..PodAnnotations::default()
         },
-        labels: Box::default(),
-        owner: None,
+        ..Workload::new(PodUid::new("uid"), namespace, "app")
     };
     let own = Namespace {
         name: namespace.into(),

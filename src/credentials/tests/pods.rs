@@ -73,21 +73,11 @@ fn namespace(allowed: &str) -> Namespace {
 
 fn pod(name: &str, role: Option<&str>) -> Workload {
     Workload {
-        uid: PodUid::new(name),
-        namespace: "default".into(),
-        name: name.into(),
-        service_account: None,
-        sandbox_addresses: Vec::new(),
-        addresses: Vec::new(),
-        created_at: Timestamp::UNIX_EPOCH,
-        host_network: false,
-        terminal: false,
         annotations: PodAnnotations {
             role: role.map(Into::into),
             ..PodAnnotations::default()
         },
-        labels: Box::default(),
-        owner: None,
+        ..Workload::new(PodUid::new(name), "default", name)
     }
 }
 

@@ -4,11 +4,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use jiff::Timestamp;
-
 use crate::index::{Basis, Decision, Index, Lookup, Reader, Verdict};
 use crate::reason::Reason;
-use crate::workload::{Namespace, PodAnnotations, PodUid, RoleSource, Surroundings, Workload};
+use crate::workload::{Namespace, PodUid, RoleSource, Surroundings, Workload};
 
 pub(super) fn uid(name: &str) -> PodUid {
     PodUid::new(name)
@@ -31,20 +29,7 @@ pub(super) struct Pod(Workload);
 
 impl Pod {
     pub(super) fn new(name: &str) -> Self {
-        Self(Workload {
-            uid: uid(name),
-            namespace: "default".into(),
-            name: name.into(),
-            service_account: None,
-            addresses: Vec::new(),
-            sandbox_addresses: Vec::new(),
-            created_at: Timestamp::UNIX_EPOCH,
-            host_network: false,
-            terminal: false,
-            annotations: PodAnnotations::default(),
-            labels: Box::default(),
-            owner: None,
-        })
+        Self(Workload::new(uid(name), "default", name))
     }
 
     pub(super) fn at(mut self, address: &str) -> Self {

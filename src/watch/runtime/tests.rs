@@ -2,7 +2,6 @@
 
 mod server;
 
-use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -10,25 +9,15 @@ use self::server::{Sandbox, Server};
 use super::*;
 use crate::index::{Index, Lookup};
 use crate::watch::{SourceStatus, fold};
-use crate::workload::{PodAnnotations, Workload};
+use crate::workload::Workload;
 
 /// Sooner than the next list where no pod waits.
 const SOON: Duration = Duration::from_secs(4);
 
 fn pod(uid: &str, addresses: &[&str]) -> Workload {
     Workload {
-        uid: PodUid::new(uid),
-        namespace: "default".into(),
-        name: uid.into(),
-        service_account: None,
         addresses: addresses.iter().map(|one| one.parse().unwrap()).collect(),
-        sandbox_addresses: Vec::new(),
-        created_at: Timestamp::UNIX_EPOCH,
-        host_network: false,
-        terminal: false,
-        labels: Box::default(),
-        owner: None,
-        annotations: PodAnnotations::default(),
+        ..Workload::new(PodUid::new(uid), "default", uid)
     }
 }
 
