@@ -30,7 +30,8 @@ pub mod road;
 pub mod rust_sdk;
 pub mod steady;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// How long a test waits for something that should happen at once, on a machine that does other work too.
@@ -57,8 +58,21 @@ pub async fn eventually<T, F: Future<Output = Result<T, String>>>(
     }
 }
 
-/// An address on loopback whose port nobody listens on.
+/// An address on loopback whose port nobody listens on, and nobody else in this process was given. It is below those
+/// that the kernel takes for outgoing connections: one of those could be in the way when its program starts.
 pub fn free_address(ip: Ipv4Addr) -> SocketAddr {
-    let listener = TcpListener::bind((IpAddr::V4(ip), 0)).unwrap();
-    listener.local_addr().unwrap()
+    const FIRST: u32 = 20_000;
+    const PORTS: u32 = 12_000;
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    // Each process begins elsewhere.
+    let begin = std::process::id().wrapping_mul(97);
+    for _ in 0..PORTS {
+        let number = begin.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed));
+        let port = u16::try_from(FIRST + number % PORTS).unwrap();
+        let address = SocketAddr::new(ip.into(), port);
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
+    panic!("all ports from {FIRST} on are taken");
 }
