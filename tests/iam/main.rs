@@ -12,31 +12,16 @@ mod sarif;
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::Command;
+
+use support::program::run;
 
 const PODIAM: &str = env!("CARGO_BIN_EXE_podiam");
 
 /// Runs `podiam iam WORDS` with `input`, and returns the exit code and stdout.
 fn podiam(words: &[&str], input: &str) -> (i32, String) {
-    let mut child = Command::new(PODIAM)
-        .arg("iam")
-        .args(words)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(input.as_bytes())
-        .unwrap();
-    let output = child.wait_with_output().unwrap();
-    (
-        output.status.code().expect("podiam ends by itself"),
-        String::from_utf8(output.stdout).unwrap(),
-    )
+    let (code, stdout, _) = run(Command::new(PODIAM).arg("iam").args(words), input);
+    (code, stdout)
 }
 
 #[test]

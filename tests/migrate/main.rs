@@ -16,31 +16,16 @@ mod literate;
 mod support;
 mod values;
 
-use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::Command;
+
+use support::program::run;
 
 /// Runs `podiam migrate WORDS` with `input`, and returns the exit code, stdout and stderr.
 fn podiam(words: &[&str], input: &str) -> (i32, String, String) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_podiam"))
-        .arg("migrate")
-        .args(words)
-        .env_remove("KUBECONFIG")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(input.as_bytes())
-        .unwrap();
-    let output = child.wait_with_output().unwrap();
-    (
-        output.status.code().expect("podiam ends by itself"),
-        String::from_utf8(output.stdout).unwrap(),
-        String::from_utf8(output.stderr).unwrap(),
+    let mut podiam = Command::new(env!("CARGO_BIN_EXE_podiam"));
+    run(
+        podiam.arg("migrate").args(words).env_remove("KUBECONFIG"),
+        input,
     )
 }
 

@@ -1,7 +1,7 @@
 //! `podiam status` once: the table, JSON, filters, and what it says where there is no agent.
 
 use std::net::Ipv4Addr;
-use std::process::{Command, Output, Stdio};
+use std::process::Command;
 
 use podiam_lab::aws::{Aws, Config};
 use serde_json::Value;
@@ -9,22 +9,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use crate::scene::{NODE, Scene, ask, manifests};
-use crate::support::free_address;
+use crate::support::{free_address, program};
 
 const PODIAM: &str = env!("CARGO_BIN_EXE_podiam");
 
 fn run(mut command: Command) -> (i32, String, String) {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command.stdin(Stdio::null()).output().unwrap();
-    let code = status.code().expect("it ends by itself");
-    (
-        code,
-        String::from_utf8(stdout).unwrap(),
-        String::from_utf8(stderr).unwrap(),
-    )
+    program::run(&mut command, "")
 }
 
 fn status(words: &[&str]) -> Command {

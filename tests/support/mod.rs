@@ -25,6 +25,7 @@ pub mod parts;
 pub mod pki;
 pub mod pods;
 pub mod process;
+pub mod program;
 pub mod relay;
 pub mod road;
 pub mod rust_sdk;
