@@ -3,7 +3,9 @@
 //! The AWS SDK signs, resolves endpoints and parses; this module chooses its settings and sorts its errors into final,
 //! transient and throttled. It never retries by itself and never shows AWS's words to a pod.
 
+mod caller;
 mod client;
+mod denial;
 mod error;
 
 #[cfg(test)]
@@ -17,8 +19,10 @@ use jiff::Timestamp;
 use crate::authorize::Grant;
 use crate::secret::Secret;
 
+pub use caller::{Caller, CallerKind};
 pub(crate) use client::load;
 pub use client::{Settings, Sts};
+pub use denial::Denial;
 pub use error::{Kind, StsError};
 
 /// The code under which a success is counted, as kube2iam names it.

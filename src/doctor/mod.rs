@@ -10,7 +10,6 @@ mod ask;
 mod check;
 mod facts;
 mod finding;
-mod identity;
 mod judge;
 mod of_aws;
 mod of_cluster;

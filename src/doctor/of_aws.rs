@@ -10,12 +10,11 @@ use super::ask::roles;
 use super::check::Check;
 use super::facts::{AwsFacts, Grants};
 use super::finding::Finding;
-use super::identity::Kind;
 use super::judge::assumable::Known;
 use super::{Doctor, Place, judge};
 use crate::authorize::{Attributes, Grant};
 use crate::config::{Config, Discoverable};
-use crate::sts::{Sts, StsError};
+use crate::sts::{CallerKind, Sts, StsError};
 
 impl Doctor<'_> {
     pub(super) async fn of_aws(&mut self) {
@@ -71,7 +70,9 @@ impl Doctor<'_> {
     async fn instances(&self, aws: &AwsFacts) -> Result<Vec<InstanceMetadata>, String> {
         let caller = aws.caller.as_ref();
         let own = caller.and_then(|caller| match &caller.kind {
-            Kind::Session { session, .. } if caller.is_instance() => Some(vec![session.clone()]),
+            CallerKind::Session { session, .. } if caller.is_instance() => {
+                Some(vec![session.clone()])
+            }
             _ => None,
         });
         let ids = if let Some(own) = own {

@@ -1,24 +1,24 @@
-//! Who AWS says that we are: the ARN of `GetCallerIdentity`, taken apart. Pure.
+//! Who AWS says that calls: the ARN of `GetCallerIdentity` and of its refusals, taken apart. Pure.
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html#identifiers-arns>
 
 use podiam_iam::{BaseArn, Partition, RoleArn};
 
 /// The caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Caller {
+pub struct Caller {
     /// As AWS wrote it.
-    pub(super) arn: String,
+    pub arn: String,
     /// Its partition.
-    pub(super) partition: Partition,
+    pub partition: Partition,
     /// Its account, 12 digits.
-    pub(super) account: String,
+    pub account: String,
     /// What kind of a caller.
-    pub(super) kind: Kind,
+    pub kind: CallerKind,
 }
 
 /// What kind of a caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub enum CallerKind {
     /// A session of a role. The ARN has the role's name without its path.
     Session {
         /// The role's name.
@@ -36,7 +36,7 @@ pub(super) enum Kind {
 
 impl Caller {
     /// `None` where it is not an ARN of a caller.
-    pub(super) fn parse(arn: &str) -> Option<Self> {
+    pub fn parse(arn: &str) -> Option<Self> {
         let mut parts = arn.splitn(6, ':');
         let (scheme, partition, service) = (parts.next()?, parts.next()?, parts.next()?);
         let (_, account, resource) = (parts.next()?, parts.next()?, parts.next()?);
@@ -44,13 +44,13 @@ impl Caller {
             return None;
         }
         let kind = match resource.split('/').collect::<Vec<_>>()[..] {
-            ["assumed-role", role, session] => Kind::Session {
+            ["assumed-role", role, session] => CallerKind::Session {
                 role: role.to_owned(),
                 session: session.to_owned(),
             },
-            ["root"] => Kind::Root,
-            ["user", ..] => Kind::User,
-            _ => Kind::Other,
+            ["root"] => CallerKind::Root,
+            ["user", ..] => CallerKind::User,
+            _ => CallerKind::Other,
         };
         Some(Self {
             arn: arn.to_owned(),
@@ -61,16 +61,23 @@ impl Caller {
     }
 
     /// The name of the caller's role, where it is a session of one.
-    pub(super) fn role(&self) -> Option<&str> {
+    pub fn role(&self) -> Option<&str> {
         match &self.kind {
-            Kind::Session { role, .. } => Some(role),
+            CallerKind::Session { role, .. } => Some(role),
             _ => None,
         }
     }
 
+    /// The ARN of the caller's role, where it is a session of one; its path is not in what AWS says.
+    pub fn role_arn(&self) -> Option<String> {
+        let (partition, account) = (self.partition, &self.account);
+        let role = self.role()?;
+        Some(format!("arn:{partition}:iam::{account}:role/{role}"))
+    }
+
     /// Whether it is an instance's own session: EC2 names it after the instance.
-    pub(super) fn is_instance(&self) -> bool {
-        let Kind::Session { session, .. } = &self.kind else {
+    pub fn is_instance(&self) -> bool {
+        let CallerKind::Session { session, .. } = &self.kind else {
             return false;
         };
         session.strip_prefix("i-").is_some_and(|id| {
@@ -79,14 +86,14 @@ impl Caller {
     }
 
     /// Whether it is a session of this role.
-    pub(super) fn is_session_of(&self, role: &RoleArn) -> bool {
+    pub fn is_session_of(&self, role: &RoleArn) -> bool {
         self.partition == role.partition()
             && self.account == role.account()
             && self.role() == Some(role.name())
     }
 
     /// The base of role names in the caller's account: what the agent discovers there.
-    pub(super) fn base(&self) -> Option<BaseArn> {
+    pub fn base(&self) -> Option<BaseArn> {
         let (partition, account) = (self.partition, &self.account);
         BaseArn::parse(&format!("arn:{partition}:iam::{account}:role/")).ok()
     }

@@ -10,11 +10,15 @@ use crate::doctor::ask::query::{Decision, QueryError, Role};
 use crate::doctor::ask::roles::Attempt;
 use crate::doctor::check::Check;
 use crate::doctor::finding::Finding;
-use crate::sts::{Kind, StsError};
+use crate::sts::{Denial, Kind, StsError};
 
 const CHECK: Check = Check::RolesAssumable;
 const FIX: &str =
     "see each role's cause; `podiam iam workload` makes roles and trust policies that fit";
+
+const NO_TAGS: &str = "the trust policy does not allow sts:TagSession, which session tags need";
+const NO_SOURCE_IDENTITY: &str =
+    "the trust policy does not allow sts:SetSourceIdentity, which --source-identity needs";
 
 /// What IAM says of roles, by their ARNs as pods name them; empty where it was not asked.
 pub(in crate::doctor) type Known = BTreeMap<RoleArn, Result<Role, QueryError>>;
@@ -102,18 +106,19 @@ fn cause(
     if error.kind != Kind::Final || error.code != "AccessDenied" {
         return format!("{} ({})", error.message, error.cause);
     }
-    let message = error.message.to_lowercase();
-    if message.contains("explicit deny in") {
-        return "a policy of the nodes' role denies it: is the role beside the allowed path?"
-            .to_owned();
+    let denial = Denial::read(&error.message);
+    match (denial.policy, denial.decided_by()) {
+        (Some("identity-based"), _) if denial.explicit => {
+            return "a policy of the nodes' role denies it: is the role beside the allowed path?"
+                .to_owned();
+        }
+        (_, Some(policy)) if denial.explicit => return format!("a {policy} denies it"),
+        _ => {}
     }
-    if message.contains("sts:tagsession") {
-        return "the trust policy does not allow sts:TagSession, which session tags need"
-            .to_owned();
-    }
-    if message.contains("sts:setsourceidentity") {
-        return "the trust policy does not allow sts:SetSourceIdentity, which --source-identity needs"
-            .to_owned();
+    match denial.action {
+        Some("sts:TagSession") => return NO_TAGS.to_owned(),
+        Some("sts:SetSourceIdentity") => return NO_SOURCE_IDENTITY.to_owned(),
+        _ => {}
     }
     match known {
         Some(Err(QueryError::NotFound { .. })) => "the role does not exist".to_owned(),
@@ -150,12 +155,10 @@ fn in_trust(trust: &str, grant: &Grant, node_role: Option<&RoleArn>) -> String {
             .any(|it| texts(&it["Action"]).iter().any(&matches))
     };
     if !grant.attributes.tags().is_empty() && !allows("sts:TagSession") {
-        return "the trust policy does not allow sts:TagSession, which session tags need"
-            .to_owned();
+        return NO_TAGS.to_owned();
     }
     if grant.attributes.source_identity().is_some() && !allows("sts:SetSourceIdentity") {
-        return "the trust policy does not allow sts:SetSourceIdentity, which --source-identity needs"
-            .to_owned();
+        return NO_SOURCE_IDENTITY.to_owned();
     }
     let wants_id = trust.contains("sts:ExternalId");
     match (wants_id, &grant.external_id) {
@@ -271,20 +274,44 @@ mod tests {
     use crate::authorize::Attributes;
     use crate::doctor::finding::Verdict;
 
-    #[test]
-    fn a_role_of_another_account_is_not_called_right_unseen() {
-        let arn = |account: &str, name: &str| {
-            RoleArn::parse(&format!("arn:aws:iam::{account}:role/{name}")).unwrap()
-        };
-        let grant = Arc::new(Grant {
-            role: arn("999999999999", "far"),
+    fn arn(account: &str, name: &str) -> RoleArn {
+        RoleArn::parse(&format!("arn:aws:iam::{account}:role/{name}")).unwrap()
+    }
+
+    fn grant(role: RoleArn) -> Grant {
+        Grant {
+            role,
             external_id: None,
             session_name: SessionName::parse("session").unwrap(),
             duration: Duration::from_hours(1),
             attributes: Attributes::default(),
-        });
+        }
+    }
+
+    #[test]
+    fn a_role_of_another_account_is_not_called_right_unseen() {
+        let grant = Arc::new(grant(arn("999999999999", "far")));
         let nodes = arn("111122223333", "nodes");
         let finding = judge_documents(&[], &[grant], &Known::new(), &nodes);
         assert_eq!(finding.verdict, Verdict::CannotTell, "{finding:?}");
+    }
+    #[test]
+    fn who_denies_is_whom_aws_names() {
+        let grant = grant(arn("111122223333", "app"));
+        for (policy, expected) in [
+            ("an identity-based policy", "a policy of the nodes' role"),
+            (
+                "a service control policy",
+                "a service control policy denies it",
+            ),
+            ("a permissions boundary", "a permissions boundary denies it"),
+        ] {
+            let message = format!(
+                "User: x is not authorized to perform: sts:AssumeRole on resource: y with an explicit deny in {policy}"
+            );
+            let error = StsError::of_code("AccessDenied", &message);
+            let told = cause(&error, &grant, None, None);
+            assert!(told.contains(expected), "{policy}: {told}");
+        }
     }
 }

@@ -4,8 +4,7 @@ use podiam_iam::RoleArn;
 
 use crate::doctor::check::Check;
 use crate::doctor::finding::Finding;
-use crate::doctor::identity::{Caller, Kind};
-use crate::sts::StsError;
+use crate::sts::{Caller, CallerKind, StsError};
 
 const CHECK: Check = Check::NodeIdentity;
 
@@ -46,7 +45,7 @@ pub(in crate::doctor) fn judge(seen: &Seen<'_>) -> Finding {
         }
     };
     let arn = &caller.arn;
-    if caller.kind == Kind::Root {
+    if caller.kind == CallerKind::Root {
         return Finding::wrong(
             CHECK,
             format!("the caller is {arn}: the account's root user, whom AWS lets assume no role"),
@@ -59,7 +58,7 @@ pub(in crate::doctor) fn judge(seen: &Seen<'_>) -> Finding {
     if seen.on_node {
         let why = match seen.node_role {
             Some(role) => format!("no session of {}", role.as_str()),
-            None if caller.kind == Kind::User => {
+            None if caller.kind == CallerKind::User => {
                 "a user, whose keys do not end by themselves".to_owned()
             }
             None => "no instance's own session".to_owned(),

@@ -8,7 +8,7 @@ use podiam_iam::RoleArn;
 use crate::doctor::ask::query::{Decision, QueryError};
 use crate::doctor::check::Check;
 use crate::doctor::finding::Finding;
-use crate::sts::{Kind, StsError};
+use crate::sts::{Denial, Kind, StsError};
 
 const CHECK: Check = Check::NodePolicy;
 const FIX: &str = "put `podiam iam node-policy --base-role-arn=...` on the nodes' role: its Deny closes every other role";
@@ -64,7 +64,7 @@ pub(in crate::doctor) fn judge(outside: &RoleArn, seen: Seen) -> Finding {
 /// AWS says of a refusal by which kind of policy it came about.
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html>
 fn tried(role: &str, error: &StsError, simulation: Option<&QueryError>) -> Finding {
-    let message = error.message.to_lowercase();
+    let denial = Denial::read(&error.message);
     let by = simulation.map(|error| format!("{error}; so it was tried"));
     let finding = if error.kind != Kind::Final {
         Finding::cannot_tell(
@@ -72,15 +72,17 @@ fn tried(role: &str, error: &StsError, simulation: Option<&QueryError>) -> Findi
             format!("trying {role} ended in {error}"),
             "try again",
         )
-    } else if message.contains("explicit deny in an identity-based policy")
-        || message.contains("explicit deny in a permissions boundary")
-        || message.contains("explicit deny in a service control policy")
+    } else if denial.explicit
+        && matches!(
+            denial.policy,
+            Some("identity-based" | "permissions boundary" | "service control")
+        )
     {
         Finding::ok(
             CHECK,
             format!("{role}, which no pod may have, is denied explicitly (tried)"),
         )
-    } else if message.contains("no identity-based policy allows") {
+    } else if !denial.explicit && denial.policy == Some("identity-based") {
         not_denied(role, "tried")
     } else {
         Finding::cannot_tell(

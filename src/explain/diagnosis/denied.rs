@@ -4,44 +4,7 @@ use podiam_iam::BaseArn;
 
 use super::{Cause, Diagnosis, look};
 use crate::authorize::Grant;
-
-/// What the message says.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Denial<'a> {
-    /// Who asked: an ARN.
-    user: Option<&'a str>,
-    /// `sts:AssumeRole` or one that comes with it.
-    action: Option<&'a str>,
-    /// The kind of policy that decided, as `identity-based`.
-    policy: Option<&'a str>,
-    /// Whether that policy denies; else it does not allow.
-    explicit: bool,
-}
-
-impl<'a> Denial<'a> {
-    fn read(message: &'a str) -> Self {
-        let word_after = |mark: &str| {
-            let rest = message.split_once(mark)?.1;
-            rest.split_whitespace().next()
-        };
-        let kind = |mark: &str| {
-            let rest = message.split_once(mark)?.1;
-            Some(rest.split_once(" policy")?.0)
-        };
-        let denies =
-            kind("with an explicit deny in an ").or_else(|| kind("with an explicit deny in a "));
-        // A boundary is the one that is not called a policy.
-        let boundary = message
-            .contains("permissions boundary")
-            .then_some("permissions boundary");
-        Self {
-            user: word_after("User: "),
-            action: word_after("not authorized to perform: "),
-            policy: boundary.or(denies).or_else(|| kind("because no ")),
-            explicit: message.contains("explicit deny"),
-        }
-    }
-}
+use crate::sts::{Caller, Denial};
 
 pub(super) fn diagnose(message: &str, grant: &Grant, base: Option<&BaseArn>) -> Diagnosis {
     let denial = Denial::read(message);
@@ -65,13 +28,14 @@ pub(super) fn diagnose(message: &str, grant: &Grant, base: Option<&BaseArn>) -> 
         }
         _ => {}
     }
-    match denial.policy {
-        Some("identity-based") => Diagnosis::told(by_node_policy(&denial, grant, base, &commands)),
-        Some("resource-based") => Diagnosis::told(by_trust_policy(&denial, grant, &commands)),
-        Some(policy) => Diagnosis::told(Cause::new(
+    match (denial.policy, denial.decided_by()) {
+        (Some("identity-based"), _) => {
+            Diagnosis::told(by_node_policy(&denial, grant, base, &commands))
+        }
+        (Some("resource-based"), _) => Diagnosis::told(by_trust_policy(&denial, grant, &commands)),
+        (_, Some(policy)) => Diagnosis::told(Cause::new(
             format!(
-                "A {} {} sts:AssumeRole on the role to the node's role.",
-                policy_name(policy),
+                "A {policy} {} sts:AssumeRole on the role to the node's role.",
                 if denial.explicit {
                     "denies"
                 } else {
@@ -81,15 +45,7 @@ pub(super) fn diagnose(message: &str, grant: &Grant, base: Option<&BaseArn>) -> 
             "Have whoever keeps it (the organisation's or the account's administrator) let it through; no policy of \
              the role or of the node can.",
         )),
-        None => untold(&denial, grant, base, &commands),
-    }
-}
-
-fn policy_name(policy: &str) -> String {
-    if policy == "permissions boundary" {
-        policy.to_owned()
-    } else {
-        format!("{policy} policy")
+        (_, None) => untold(&denial, grant, base, &commands),
     }
 }
 
@@ -189,10 +145,10 @@ fn untold(
         }
         .by(look(grant)),
     ];
-    let other_account = denial
-        .user
-        .and_then(account)
-        .filter(|account| *account != role.account());
+    let caller = denial.user.and_then(Caller::parse);
+    let other_account = caller
+        .map(|caller| caller.account)
+        .filter(|account| account != role.account());
     let place = match (other_account, base.map(|base| base.strip(role).is_some())) {
         (Some(account), _) => {
             format!("The node's account is {account}, another than the role's: there it has to. ")
@@ -232,7 +188,8 @@ impl Commands {
         }
         let node_role = denial
             .user
-            .and_then(node_role)
+            .and_then(Caller::parse)
+            .and_then(|caller| caller.role_arn())
             .unwrap_or_else(|| "NODE_ROLE_ARN".to_owned());
         let external_id = grant
             .external_id
@@ -254,23 +211,4 @@ impl Commands {
             node: format!("podiam iam node-policy {scope}{extra}"),
         }
     }
-}
-
-/// The role behind `arn:aws:sts::ACCOUNT:assumed-role/NAME/SESSION`; its path is not in there.
-fn node_role(user: &str) -> Option<String> {
-    let [arn, partition, "sts", _, account, name] = parts(user)? else {
-        return None;
-    };
-    let name = name.strip_prefix("assumed-role/")?.split('/').next()?;
-    Some(format!("{arn}:{partition}:iam::{account}:role/{name}"))
-}
-
-fn account(user: &str) -> Option<&str> {
-    let [_, _, _, _, account, _] = parts(user)?;
-    Some(account)
-}
-
-fn parts(arn: &str) -> Option<[&str; 6]> {
-    let parts: Vec<&str> = arn.splitn(6, ':').collect();
-    parts.try_into().ok()
 }
