@@ -5,6 +5,7 @@ use kube::api::ListParams;
 use kube::{Api, Client};
 use thiserror::Error;
 
+use super::kubernetes::Followed;
 use super::objects::{Namespace, Pod, ServiceAccount};
 use super::{NoClient, client};
 use crate::config::ApiAccess;
@@ -128,14 +129,19 @@ impl Inquiry {
             }
         }
         let mut events = vec![Event::PodsReplaced(lean)];
-        events.extend(self.namespace(pod.namespace(), keys).await?);
+        let namespace = pod.namespace();
+        let api = Api::<Namespace>::all(self.client());
+        let what = format!("the namespace {namespace}");
+        events.extend(self.one(api, namespace, what, keys).await?);
         let account = pod
             .0
             .spec
             .as_ref()
             .and_then(|spec| spec.service_account_name.as_deref());
         if let Some(account) = account.filter(|_| keys.reads_service_accounts()) {
-            events.extend(self.service_account(pod.namespace(), account, keys).await?);
+            let api = Api::<ServiceAccount>::namespaced(self.client(), namespace);
+            let what = format!("the service account {namespace}/{account}");
+            events.extend(self.one(api, account, what, keys).await?);
         }
         Ok((events, notes))
     }
@@ -146,42 +152,25 @@ impl Inquiry {
         Ok(list.items)
     }
 
-    async fn namespace(
+    /// One object, as an event; `None` where there is none of that name.
+    async fn one<K: Followed>(
         &self,
+        api: Api<K>,
         name: &str,
+        what: String,
         keys: &AnnotationKeys,
     ) -> Result<Option<Event>, InquiryError> {
-        let what = || format!("the namespace {name}");
-        let found = Api::<Namespace>::all(self.client.clone())
-            .get_opt(name)
-            .await;
-        let found = found.map_err(|source| failed(what(), source))?;
-        let lean = found.map(|found| found.into_namespace(keys)).transpose();
-        let lean = lean.map_err(|error| InquiryError::Object {
-            what: what(),
-            problem: error.to_string(),
-        })?;
-        Ok(lean.map(Event::NamespaceApplied))
-    }
-
-    async fn service_account(
-        &self,
-        namespace: &str,
-        name: &str,
-        keys: &AnnotationKeys,
-    ) -> Result<Option<Event>, InquiryError> {
-        let what = || format!("the service account {namespace}/{name}");
-        let accounts = Api::<ServiceAccount>::namespaced(self.client.clone(), namespace);
-        let found = accounts.get_opt(name).await;
-        let found = found.map_err(|source| failed(what(), source))?;
-        let lean = found
-            .map(|found| found.into_service_account(keys))
-            .transpose();
-        let lean = lean.map_err(|error| InquiryError::Object {
-            what: what(),
-            problem: error.to_string(),
-        })?;
-        Ok(lean.map(Event::ServiceAccountApplied))
+        let found = api.get_opt(name).await;
+        let Some(found) = found.map_err(|source| failed(what.clone(), source))? else {
+            return Ok(None);
+        };
+        match found.into_lean(keys) {
+            Ok(lean) => Ok(Some(K::applied(lean))),
+            Err(error) => Err(InquiryError::Object {
+                what,
+                problem: error.to_string(),
+            }),
+        }
     }
 }
 

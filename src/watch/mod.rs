@@ -80,12 +80,7 @@ pub(crate) struct Survey {
 
 /// Lists everything once, without following it.
 pub(crate) async fn survey(client: &Client, keys: &AnnotationKeys) -> Result<Survey, kube::Error> {
-    let (pods, namespaces, accounts) = kubernetes::list(client, keys).await?;
-    Ok(Survey {
-        pods,
-        namespaces,
-        accounts,
-    })
+    kubernetes::survey(client, keys).await
 }
 
 /// Follows `source` until the future is dropped: folds every change into `index` and tells `status` how it stands.

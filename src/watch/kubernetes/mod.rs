@@ -39,7 +39,7 @@ use crate::config::ApiAccess;
 use crate::index::Event;
 use crate::workload::{self, AnnotationKeys, PodUid, Workload};
 
-pub(super) use self::once::list;
+pub(super) use self::once::survey;
 pub(super) use self::registry::ApiServer;
 
 /// Objects per page, where the server has no streaming lists.
@@ -72,7 +72,7 @@ pub(super) async fn watch(access: &ApiAccess, scope: Scope<'_>, updates: mpsc::S
 }
 
 /// A kind of object that is followed.
-trait Followed:
+pub(super) trait Followed:
     kube::Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static
 {
     const RESOURCE: Resource;

@@ -4,28 +4,23 @@ use kube::api::ListParams;
 use kube::{Api, Client, Error};
 
 use super::{Followed, Namespace, PAGE_SIZE, Pod, ServiceAccount};
-use crate::workload::{self, AnnotationKeys, Workload};
+use crate::watch::Survey;
+use crate::workload::AnnotationKeys;
 
 /// All pods, namespaces and, where the keys need them, service accounts; objects that cannot be read are left out.
-pub(in crate::watch) async fn list(
+pub(in crate::watch) async fn survey(
     client: &Client,
     keys: &AnnotationKeys,
-) -> Result<
-    (
-        Vec<Workload>,
-        Vec<workload::Namespace>,
-        Vec<workload::ServiceAccount>,
-    ),
-    Error,
-> {
-    let pods = all::<Pod>(client, keys).await?;
-    let namespaces = all::<Namespace>(client, keys).await?;
-    let accounts = if keys.reads_service_accounts() {
-        all::<ServiceAccount>(client, keys).await?
-    } else {
-        Vec::new()
-    };
-    Ok((pods, namespaces, accounts))
+) -> Result<Survey, Error> {
+    Ok(Survey {
+        pods: all::<Pod>(client, keys).await?,
+        namespaces: all::<Namespace>(client, keys).await?,
+        accounts: if keys.reads_service_accounts() {
+            all::<ServiceAccount>(client, keys).await?
+        } else {
+            Vec::new()
+        },
+    })
 }
 
 /// One kind, page by page.
