@@ -203,8 +203,12 @@ impl<G: Eq + Hash> Index<G> {
 
     fn replace_sandboxes(&mut self, sandboxes: HashMap<PodUid, Vec<IpAddr>>) {
         let old = std::mem::replace(&mut self.sandboxes, sandboxes);
-        let either = old.keys().chain(self.sandboxes.keys());
-        let known = either.filter_map(|uid| self.next.pods.get(uid));
+        let new = self.sandboxes.keys().filter(|uid| !old.contains_key(*uid));
+        let changed = old
+            .keys()
+            .chain(new)
+            .filter(|uid| old.get(*uid) != self.sandboxes.get(*uid));
+        let known = changed.filter_map(|uid| self.next.pods.get(uid));
         let pods: Vec<Workload> = known.map(|entry| entry.workload.clone()).collect();
         for pod in pods {
             self.put_pod(pod);

@@ -23,43 +23,50 @@ pub struct Family {
 #[derive(Default)]
 pub(super) struct Registry {
     inner: prometheus::Registry,
-    families: Mutex<Vec<Family>>,
+    families: Mutex<Vec<Box<dyn Collector>>>,
 }
 
 impl Registry {
-    /// Registers a family, and remembers what it is.
+    /// Registers a family, and remembers it.
     pub(super) fn register<C: Collector + Clone + 'static>(
         &self,
         family: &C,
     ) -> Result<(), prometheus::Error> {
         self.inner.register(Box::new(family.clone()))?;
-        // A family of labels has its type also while it has no series.
-        let kind = match family.collect().first().map(MetricFamily::get_field_type) {
-            Some(MetricType::COUNTER) => "counter",
-            Some(MetricType::HISTOGRAM) => "histogram",
-            _ => "gauge",
-        };
-        let described = family.desc().into_iter().map(|desc| Family {
-            name: desc.fq_name.clone(),
-            kind,
-            labels: desc.variable_labels.clone(),
-            help: desc.help.clone(),
-        });
         let mut families = self.families.lock().unwrap_or_else(PoisonError::into_inner);
-        families.extend(described);
+        families.push(Box::new(family.clone()));
         Ok(())
     }
 
-    /// Every family, by name.
+    /// What every family is, by name.
     pub(super) fn families(&self) -> Vec<Family> {
         let families = self.families.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut families = families.clone();
-        families.sort_by(|one, other| one.name.cmp(&other.name));
-        families
+        let described = families.iter().flat_map(|family| describe(&**family));
+        let mut described: Vec<Family> = described.collect();
+        described.sort_by(|one, other| one.name.cmp(&other.name));
+        described
     }
 
     /// What they say now.
     pub(super) fn gather(&self) -> Vec<MetricFamily> {
         self.inner.gather()
     }
+}
+
+fn describe(family: &dyn Collector) -> Vec<Family> {
+    // A family of labels has its type also while it has no series.
+    let kind = match family.collect().first().map(MetricFamily::get_field_type) {
+        Some(MetricType::COUNTER) => "counter",
+        Some(MetricType::HISTOGRAM) => "histogram",
+        _ => "gauge",
+    };
+    let descriptions = family.desc().into_iter();
+    descriptions
+        .map(|desc| Family {
+            name: desc.fq_name.clone(),
+            kind,
+            labels: desc.variable_labels.clone(),
+            help: desc.help.clone(),
+        })
+        .collect()
 }
