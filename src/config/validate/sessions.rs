@@ -87,7 +87,7 @@ impl SessionFlags {
             region: given(aws_region)
                 .and_then(|region| check.parse("aws-region", &region, values::region)),
             sts_rate,
-            sts_concurrency: match given(sts_concurrency) {
+            sts_concurrency: match sts_concurrency {
                 Some(calls) => check
                     .parse("sts-concurrency", &calls, values::calls)
                     .unwrap_or_default(),
@@ -237,7 +237,7 @@ mod tests {
             let flag = format!("--sts-rate={text}");
             assert_one_problem(&[&flag], "--sts-rate", "0.01 to 1000");
         }
-        for text in ["-1", "1001", "0.5", "many"] {
+        for text in ["-1", "1001", "0.5", "", "many"] {
             let flag = format!("--sts-concurrency={text}");
             assert_one_problem(&[&flag], "--sts-concurrency", "1 to 1000");
         }
